@@ -27,8 +27,7 @@ pub use s3::bucket;
 #[cfg(feature = "s3")]
 pub use settings::S3Settings;
 
-/// Data to upload. Chunks may have any size; errors are the reader's.
-pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, std::io::Error>>;
+pub use upload::UploadStream;
 
 pub type DownloadStream = BoxStream<'static, Result<Bytes, StagingError>>;
 

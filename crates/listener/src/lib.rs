@@ -10,6 +10,7 @@ mod client_counter;
 mod connection;
 mod limits;
 mod listener;
+mod options;
 mod rejection;
 #[cfg(feature = "router")]
 mod router;
@@ -24,7 +25,9 @@ use hyper::body::{Body, Incoming};
 
 pub use client_counter::ExemptClients;
 pub use limits::ListenerLimits;
-pub use listener::{BindError, Listener, ListenerMetrics, ListenerOptions, bind, rejections_max};
+pub use listener::{BindError, Listener, bind, rejections_max};
+pub use options::ListenerMetrics;
+pub use options::ListenerOptions;
 pub use rejection::ListenerRejection;
 #[cfg(feature = "router")]
 pub use router::RouterService;

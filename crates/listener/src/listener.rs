@@ -1,6 +1,5 @@
 //! The accept loop of a listener, and its shutdown.
 
-use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +11,11 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::client_counter::{ClientCounter, ExemptClients};
+use crate::HttpService;
+use crate::client_counter::ClientCounter;
 use crate::connection::{self, ListenerContext};
-use crate::tls::{ReloadableTls, TlsError};
-use crate::{HttpService, ListenerLimits};
+use crate::options::{ListenerMetrics, ListenerOptions};
+use crate::tls::TlsError;
 
 /// Pause after an accept failed for lack of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -58,40 +58,6 @@ pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Bind
     let socket = TcpListener::bind(address).await.map_err(failed)?;
     let bound = socket.local_addr().map_err(failed)?;
     Ok((socket, bound))
-}
-
-#[derive(Clone)]
-pub struct ListenerMetrics {
-    /// Open connections.
-    pub connections: metrics::Gauge,
-    /// Connections rejected because of a limit.
-    pub rejected: metrics::Counter,
-}
-
-impl fmt::Debug for ListenerMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ListenerMetrics")
-    }
-}
-
-pub struct ListenerOptions {
-    pub limits: ListenerLimits,
-    /// The certificate; without one the listener serves plain HTTP.
-    pub tls: Option<Arc<ReloadableTls>>,
-    /// Clients that `max_connections_per_client` does not count.
-    pub exempt: Option<ExemptClients>,
-    /// Whether responses have a `Date` header.
-    pub has_date: bool,
-    pub metrics: ListenerMetrics,
-}
-
-impl fmt::Debug for ListenerOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ListenerOptions")
-            .field("limits", &self.limits)
-            .field("tls", &self.tls.is_some())
-            .finish_non_exhaustive()
-    }
 }
 
 /// The task that accepts connections.

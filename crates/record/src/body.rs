@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::content_type::{BodyFormat, BodyMode};
 use crate::form::{self, FormError};
 use crate::json::{self, BYTE_ORDER_MARK, JsonDocument, JsonError, JsonErrorKind, JsonValues};
 use crate::line::{self, text_of_line};
 
 pub use crate::coding::{InflateError, inflate};
+pub use crate::content_type::{BodyFormat, BodyMode};
 
 /// Error of parsing a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -15,9 +14,9 @@ use crate::keyed::{
 };
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
-use crate::table::sqlite::classify;
 
 mod cell;
+mod connection;
 mod readers;
 mod writer;
 
@@ -25,8 +24,8 @@ use cell::{bind, declared, kind_of};
 use readers::ReaderPool;
 use writer::SqliteWriter;
 
-/// Limit of waiting for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+use connection::failed;
+
 /// Creation id of each table: it changes when the table is dropped and recreated.
 const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
     name TEXT PRIMARY KEY, incarnation TEXT NOT NULL)";
@@ -45,18 +44,6 @@ impl SqliteKeyed {
             path: path.into(),
             writer: SqliteWriter::default(),
             readers: ReaderPool::default(),
-        }
-    }
-}
-
-fn failed<'a>(path: &'a Path, action: &'a str) -> impl Fn(rusqlite::Error) -> TableError + 'a {
-    move |error| {
-        let (retryable, cause) = classify(&error);
-        let message = format!("can't {action} in {}: {cause}", path.display());
-        if retryable {
-            TableError::Retryable(message)
-        } else {
-            TableError::Terminal(message)
         }
     }
 }

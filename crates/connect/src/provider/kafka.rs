@@ -8,24 +8,28 @@
 //! messages (`isolation.level=read_committed`) get each message once.
 
 mod client_context;
+mod error;
 mod producer;
+mod reports;
 mod security;
 mod settings;
 mod transaction;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_buffer::{Partition, Provider, ProviderConnection, SendError};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use self::security::{
     ClientIdentity, KafkaSecurity, KafkaTlsConfig, PemSource, SaslConfig, SaslMechanism,
 };
+
+pub use error::KafkaConfigError;
+
+use client_context::KafkaClientConfig;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KafkaCompression {
@@ -99,43 +103,6 @@ impl KafkaConfig {
             settings: BTreeMap::new(),
         }
     }
-}
-
-/// An invalid setting.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{setting}: {problem}")]
-pub struct KafkaConfigError {
-    /// Name in librdkafka.
-    pub setting: String,
-    /// Never contains the value, which may be a secret.
-    pub problem: String,
-}
-
-impl KafkaConfigError {
-    fn new(setting: &str, problem: impl fmt::Display) -> Self {
-        Self {
-            setting: setting.to_owned(),
-            problem: problem.to_string(),
-        }
-    }
-}
-
-impl From<KafkaError> for KafkaConfigError {
-    fn from(error: KafkaError) -> Self {
-        match error {
-            KafkaError::ClientConfig(_, problem, name, _value) => Self::new(&name, problem),
-            other => Self::new("kafka", other),
-        }
-    }
-}
-
-/// Configuration of a librdkafka client.
-#[derive(Clone)]
-struct KafkaClientConfig {
-    config: ClientConfig,
-    token_file: Option<PathBuf>,
-    /// The broker may reject the client.
-    is_secured: bool,
 }
 
 pub struct KafkaProvider {
@@ -212,32 +179,5 @@ impl Provider for KafkaProvider {
 
     fn keeps_cursor(&self) -> bool {
         self.transactions
-    }
-}
-
-/// A connection error that may be temporary.
-fn failed(error: KafkaError) -> SendError {
-    SendError::retry(error.to_string())
-}
-
-/// Outcome of the message for an error.
-fn send_error(error: &KafkaError) -> SendError {
-    use RDKafkaErrorCode as Code;
-    let is_rejected = matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::MessageSizeTooLarge
-                | Code::InvalidMessage
-                | Code::InvalidMessageSize
-                | Code::InvalidTimestamp
-                | Code::InvalidRecord
-                | Code::InvalidTopic
-                | Code::PolicyViolation
-        )
-    );
-    if is_rejected {
-        SendError::rejected(error.to_string())
-    } else {
-        SendError::retry(error.to_string())
     }
 }

@@ -3,12 +3,10 @@
 use std::io;
 
 use bytes::Bytes;
-use futures::stream::FuturesUnordered;
+use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
-
-use crate::staging::UploadStream;
 
 /// Size of a part. Some servers require equal sizes, and an upload has at most 10,000 parts: so an
 /// object has up to 78 GiB.
@@ -151,3 +149,6 @@ impl<'a> UploadParts<'a> {
         Ok(chunks.into_iter().collect())
     }
 }
+
+/// Data to upload. Chunks may have any size; errors are the reader's.
+pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, io::Error>>;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
-use tokio_postgres::types::{ToSql, Type};
 
 use crate::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
@@ -156,10 +155,4 @@ impl Table for PostgresTable {
         }
         Ok(())
     }
-}
-
-type TextParam<'a> = (&'a (dyn ToSql + Sync), Type);
-
-fn text<T: ToSql + Sync>(value: &T) -> TextParam<'_> {
-    (value, Type::TEXT)
 }

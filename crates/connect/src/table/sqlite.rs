@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
@@ -19,6 +18,7 @@ use crate::table::{
     Import, ImportSummary, InspectionFinding, RowStream, Table, TableError, TableInspection,
 };
 
+mod config;
 mod database;
 mod error;
 mod import;
@@ -32,6 +32,8 @@ pub use query::query;
 
 pub(crate) use error::classify;
 use writer::{RowMessage, WriterCommand};
+
+pub use config::SqliteConfig;
 
 /// Batches of rows queued for the writer.
 const BATCHES_AHEAD: usize = 2;
@@ -49,25 +51,6 @@ const NOT_IN_URIS: &AsciiSet = &NON_ALPHANUMERIC
 pub(crate) fn file_uri(path: &Path, parameters: &str) -> String {
     let path = percent_encode(path.as_os_str().as_encoded_bytes(), NOT_IN_URIS);
     format!("file:{path}?{parameters}")
-}
-
-/// The embedded database.
-#[derive(Clone, Debug)]
-pub struct SqliteConfig {
-    /// By convention `tables.db` in the data directory. Created if missing.
-    pub path: PathBuf,
-    /// Limit of waiting for another process's lock.
-    pub busy_timeout: Duration,
-}
-
-impl SqliteConfig {
-    /// A file with the default timeout.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            busy_timeout: Duration::from_secs(10),
-        }
-    }
 }
 
 /// Tables in the embedded database, named by their ids.

@@ -1,6 +1,6 @@
 //! Tracker of HTTP/1.1 requests that are sequential on a connection and have a content length.
 
-use super::{Conversation, Moment};
+use super::conversation::{Conversation, Moment};
 
 /// State of one connection.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Tracker of PostgreSQL messages: type, length and body; only the client's first message has no
 //! type.
 
-use super::{Conversation, Moment};
+use super::conversation::{Conversation, Moment};
 
 /// Prefix kept of a message's body: enough for `COMMIT`.
 const HEAD: usize = 8;

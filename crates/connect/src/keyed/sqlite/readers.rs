@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::{bind, from_cell};
-use super::{BUSY_TIMEOUT, failed};
+use super::connection::{BUSY_TIMEOUT, failed};
 use crate::keyed::{CellValue, KeyedRow, TableSchema};
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};

@@ -9,8 +9,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{BUSY_TIMEOUT, failed};
 use crate::table::TableError;
+
+use super::connection::{BUSY_TIMEOUT, failed};
 
 /// Page size of a new file: rows are cheaper to write and read than with the default of 4 KiB.
 const PAGE_SIZE: i64 = 16 << 10;

@@ -9,15 +9,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_buffer::SendError;
 use forebay_model::words::short;
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
 use rdkafka::client::{Client, OAuthToken};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
+use rdkafka::{ClientConfig, ClientContext};
 
-use super::producer::ReportSlot;
-use super::send_error;
+use super::error::send_error;
+use super::reports::ReportSlot;
 
 /// Polls for a broker's response before the connection counts as open without one: the broker is
 /// unavailable and did not reject the client.
@@ -198,4 +198,13 @@ fn read_token(file: &Path) -> Result<OAuthToken, String> {
         principal_name: subject,
         lifetime_ms: seconds.saturating_mul(1_000),
     })
+}
+
+/// Configuration of a librdkafka client.
+#[derive(Clone)]
+pub(super) struct KafkaClientConfig {
+    pub(super) config: ClientConfig,
+    pub(super) token_file: Option<PathBuf>,
+    /// The broker may reject the client.
+    pub(super) is_secured: bool,
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::KafkaConfigError;
+use super::error::KafkaConfigError;
 
 #[derive(Clone, Debug)]
 pub enum PemSource {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::KafkaConfigError;
+use super::error::KafkaConfigError;
 
 /// Aliases and canonical names.
 const OTHER_NAMES: [(&str, &str); 12] = [

@@ -13,9 +13,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::KafkaClientConfig;
-use super::client_context::KafkaClientContext;
-use super::producer::{DeliveryReports, ReportSlot, record};
+use super::client_context::{KafkaClientConfig, KafkaClientContext};
+use super::error;
+use super::reports::{DeliveryReports, ReportSlot, record};
 
 /// Settings that every client of the cluster needs.
 const CONNECTION: &[&str] = &[
@@ -82,7 +82,7 @@ impl TransactionalProducer {
         let producer: BaseProducer<KafkaClientContext> = client
             .config
             .create_with_context(context())
-            .map_err(super::failed)?;
+            .map_err(error::failed)?;
         if client.is_secured {
             KafkaClientContext::handshake(producer.client(), || producer.poll(Duration::ZERO))?;
         }
@@ -93,7 +93,7 @@ impl TransactionalProducer {
         })?;
         let consumer: BaseConsumer<KafkaClientContext> = consumer
             .create_with_context(context())
-            .map_err(super::failed)?;
+            .map_err(error::failed)?;
         if client.is_secured {
             // Without a subscription, polling serves token refreshes only.
             KafkaClientContext::handshake(consumer.client(), || {
@@ -129,7 +129,7 @@ impl TransactionalProducer {
                     }
                     Err((error, back)) => {
                         let slot = back.delivery_opaque;
-                        slot.reports.set(slot.index, Err(super::send_error(&error)));
+                        slot.reports.set(slot.index, Err(error::send_error(&error)));
                         return Err(error);
                     }
                 }

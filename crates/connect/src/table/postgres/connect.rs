@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_postgres::config::Host;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::table::TableError;
-use crate::table::postgres::{PostgresConfig, SslMode, TextParam, config, error, tls};
+use crate::table::postgres::{PostgresConfig, SslMode, config, error, tls};
 
 /// Makes the current transaction's commit durable on the server, whatever the settings of the
 /// database, the role or a pooler's session. `remote_apply` is stronger and kept.
@@ -284,4 +285,10 @@ fn display_name(config: &tokio_postgres::Config) -> String {
 fn is_data_error(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map(tokio_postgres::error::SqlState::code);
     code.is_some_and(|code| code.starts_with("22"))
+}
+
+type TextParam<'a> = (&'a (dyn ToSql + Sync), Type);
+
+pub(super) fn text<T: ToSql + Sync>(value: &T) -> TextParam<'_> {
+    (value, Type::TEXT)
 }

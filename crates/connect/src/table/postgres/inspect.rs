@@ -5,8 +5,10 @@ use tokio_postgres::Row;
 
 use crate::table::mapping_fit::{self, quote};
 use crate::table::postgres::connect::PostgresConnection;
-use crate::table::postgres::{schema, text};
+use crate::table::postgres::schema;
 use crate::table::{InspectionFinding, TableError, TableInspection};
+
+use super::connect::text;
 
 /// The user's privileges on the database, the schema, the table and the ledger. All are false for a
 /// missing object.

@@ -14,10 +14,10 @@ use forebay_model::calendar::{self, DAY_SECONDS};
 use parking_lot::{Mutex, MutexGuard};
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
-use super::connect::{PostgresConnection, PostgresServer};
+use super::PostgresConfig;
+use super::connect::{PostgresConnection, PostgresServer, text};
 use super::pool::ConnectionPool;
 use super::schema::{VOLATILE, check_volatile};
-use super::{PostgresConfig, text};
 use crate::keyed::value::widened;
 use crate::keyed::{
     CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, TableSchema,

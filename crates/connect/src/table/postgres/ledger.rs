@@ -5,8 +5,9 @@ use tokio_postgres::types::Type;
 use crate::table::mapping_fit::quote;
 use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::schema::{VOLATILE, check_volatile};
-use crate::table::postgres::text;
 use crate::table::{Import, ImportSummary, TableError};
+
+use super::connect::text;
 
 /// Qualified name.
 fn name(connection: &PostgresConnection) -> String {

@@ -4,8 +4,10 @@ use forebay_model::{Mapping, TableId};
 
 use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
 use crate::table::postgres::connect::PostgresConnection;
-use crate::table::postgres::{ledger, text};
+use crate::table::postgres::ledger;
 use crate::table::{InspectionFinding, TableError};
+
+use super::connect::text;
 
 /// PostgreSQL silently truncates longer names.
 const NAME_BYTES_MAX: usize = 63;

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::table::TableError;
 use crate::table::sqlite::error::{self, ErrorContext};
-use crate::table::sqlite::{SqliteConfig, ledger};
+use crate::table::sqlite::ledger;
+
+use super::config::SqliteConfig;
 
 /// A connection and the configuration to open another.
 #[derive(Debug)]
