@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Without an open tap, a record costs a relaxed load per step.
 //! - A tap never slows records: a sample that its queue or its rate does not admit is lost and counted.
-//! - Memory of a tap is bounded by [`QUEUE_SAMPLES`] and [`QUEUE_BYTES`].
+//! - Memory of a tap is bounded by `QUEUE_SAMPLES` and `QUEUE_BYTES`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -39,7 +39,7 @@ impl JsonNode {
     }
 }
 
-/// A value of a [`JsonDocument`].
+/// A value of a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JsonNodeId(pub(super) u32);
 
