@@ -65,9 +65,25 @@ impl Staging {
     /// Terminal when the configuration is invalid or the folder can't be created.
     pub fn open(config: &StagingConfig) -> Result<Self, StagingError> {
         match config {
-            StagingConfig::Local(config) => local::open(config),
+            StagingConfig::Local(config) => {
+                let (store, name, folder) = local::open(config)?;
+                let root = StagingRoot {
+                    name,
+                    prefix: Path::default(),
+                    local: Some(folder),
+                };
+                Ok(Self::new(store, root))
+            }
             #[cfg(feature = "s3")]
-            StagingConfig::S3(config) => s3::open(config),
+            StagingConfig::S3(config) => {
+                let (store, name, prefix) = s3::open(config)?;
+                let root = StagingRoot {
+                    name,
+                    prefix,
+                    local: None,
+                };
+                Ok(Self::new(store, root))
+            }
             #[cfg(not(feature = "s3"))]
             StagingConfig::S3(_) => Err(StagingError::terminal(
                 "this build of Forebay has no S3 support: build it with the feature \"s3\"",

@@ -8,6 +8,7 @@
 //! dead letter is delivered once (`docs/adr/0606-…`).
 
 mod block_builder;
+mod error;
 mod reader;
 mod rows;
 
@@ -18,7 +19,7 @@ use forebay_log::{Block, Log};
 use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterResolution, DeadLetterResolveError,
 };
-use forebay_meta::{FileError, Repo, StoreError};
+use forebay_meta::{FileError, Repo};
 use forebay_model::{
     BlockCompression, Clock, DeadLetterSelection, DiscardReport, Mapping, ReplayReport, SinkKey,
     SliceKey, Statistics, VolumeId,
@@ -29,6 +30,7 @@ use forebay_record::{CompiledMapping, DeadLetter, RandomBits, RecordContext, Row
 use tokio::sync::Mutex;
 
 use block_builder::{BlockBuilder, write_row};
+pub use error::DeadLetterError;
 pub(crate) use reader::{BlockContent, DeadLetterReader, SelectedDeadLetters, unreadable};
 pub use reader::{SELECTION_MAX, StoredDeadLetter};
 
@@ -38,8 +40,6 @@ use forebay_ingest::template::TemplatePool;
 
 /// How often a replay is restarted because the sink's file was rotated meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
-/// Bytes of rows at which a block of replayed rows is sealed.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// Lists, replays and drops the dead letters of this node's volume.
 #[derive(Clone)]
@@ -67,55 +67,6 @@ impl fmt::Debug for SinkDeadLetters {
         f.debug_struct("DeadLetters")
             .field("volume", &self.volume)
             .finish_non_exhaustive()
-    }
-}
-
-/// Error of listing, replaying or dropping dead letters.
-#[derive(Debug, thiserror::Error)]
-pub enum DeadLetterError {
-    /// No dead letter has that number, or it is resolved.
-    #[error("dead letter {0} not found")]
-    NotFound(u64),
-    /// The selected dead letters are too many or too large for one call.
-    #[error("too many or too large dead letters are selected at a time; select fewer")]
-    TooMuch,
-    /// Too many dead letters of a topic are resolved between unresolved ones.
-    #[error(
-        "too many dead letters are resolved out of order (maximum {0}); replay or drop the oldest ones first"
-    )]
-    TooScattered(usize),
-    /// Error of the store, the sink's file or the dead-letter state.
-    #[error(transparent)]
-    State(#[from] DeadLetterResolveError),
-    /// The log rejected the rows or messages.
-    #[error("the log rejected the dead letters: {0}")]
-    Append(#[from] BlockAppendError),
-    /// The log could not be read.
-    #[error("the dead letters could not be read: {0}")]
-    Read(String),
-}
-
-impl From<FileError> for DeadLetterError {
-    fn from(error: FileError) -> Self {
-        Self::State(error.into())
-    }
-}
-
-impl From<StoreError> for DeadLetterError {
-    fn from(error: StoreError) -> Self {
-        Self::State(error.into())
-    }
-}
-
-impl DeadLetterError {
-    /// Whether the outcome of the transaction is unknown.
-    fn is_uncertain(&self) -> bool {
-        matches!(
-            self,
-            Self::State(DeadLetterResolveError::File(FileError::Store(
-                StoreError::Uncertain(_)
-            )))
-        )
     }
 }
 

@@ -16,6 +16,8 @@ mod acked_ranges;
 mod config;
 mod dead_letters;
 mod reconciler;
+mod replay_state;
+mod shared_topic;
 mod statistics;
 mod stream;
 #[cfg(test)]
@@ -32,7 +34,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
-use reconciler::SharedTopic;
+use shared_topic::SharedTopic;
 use stream::TopicStream;
 
 use forebay_ingest::pipeline::{BlockAppendError, BlockStream, TopicStreams};

@@ -4,7 +4,10 @@
 //! `pub use` alone is no edge, and is followed to the file that defines the item. A circle is a
 //! strongly connected component of more than one file. Tests are not counted.
 
-#![allow(clippy::string_slice, reason = "positions come from searches in the same text")]
+#![allow(
+    clippy::string_slice,
+    reason = "positions come from searches in the same text"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +16,7 @@ use std::fs;
 use std::path::Path;
 
 /// Maximum number of circles in all crates. Lower it with each circle that is removed.
-const CIRCLES_MAX: usize = 31;
+const CIRCLES_MAX: usize = 15;
 
 /// Longest chain of re-exports that is followed.
 const REEXPORTS_MAX: usize = 8;

@@ -5,13 +5,13 @@
 
 mod large_request;
 mod outcome;
+mod record_batch;
 mod route_table;
 mod rows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_model::Timestamp;
 use forebay_record::{CompiledMapping, RandomBits, RecordContext};
 use futures::future::join_all;
 use parking_lot::RwLock;
@@ -22,13 +22,13 @@ pub use outcome::{
     BrokenRecord, BrokenRecords, KeptRecords, REJECTIONS_MAX, RecordRejection, RejectedRecords,
     RequestProgress, SinkFailure, SinkResult, WriteOutcome,
 };
+pub use record_batch::RecordBatch;
 pub use route_table::{BranchRoute, RouteTable, SinkRoute, SourceRoute};
-use rows::{DispatchAttempt, PendingRows, RenderSummary, TemplateResult, try_append};
+use rows::{DispatchAttempt, PendingRows, RenderSummary, SinkStep, TemplateResult, try_append};
 
 use crate::fair_thread_pool::FairThreadPool;
-use crate::memory_limiter::MemoryPermit;
 use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REJECTED, SourceMeters};
-use crate::pipeline::{AppendTicket, BlockTicket, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::tap::RecordTaps;
 use crate::template::TemplatePool;
 
@@ -38,30 +38,6 @@ const SLICE_WAIT: Duration = Duration::from_secs(3);
 /// Bytes of records up to which rows are rendered in one go; above that, rendering yields to other
 /// requests.
 const AT_ONCE_MAX: usize = 256 << 10;
-
-/// Records of a request, with their share of the memory limit.
-#[derive(Debug)]
-pub struct RecordBatch {
-    /// In request order.
-    pub records: Vec<RecordContext>,
-    /// Ascending indices of malformed records, which no sink gets.
-    pub broken: Vec<usize>,
-    /// Released when the rows are in blocks, which hold their own permits.
-    pub memory_permit: MemoryPermit,
-}
-
-impl RecordBatch {
-    fn received(&self) -> Timestamp {
-        let first = self.records.first();
-        first.map_or(Timestamp::from_millis(0), |r| r.request().received)
-    }
-
-    /// Valid records with their indices.
-    fn valid_records(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
-        let all = self.records.iter().enumerate();
-        all.filter(|(i, _)| self.broken.is_empty() || self.broken.binary_search(i).is_err())
-    }
-}
 
 /// Dispatches records to their sinks.
 pub struct Dispatcher {
@@ -91,15 +67,6 @@ impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dispatcher").finish_non_exhaustive()
     }
-}
-
-/// Progress of a request at one sink.
-enum SinkStep {
-    /// Rows are in a block, rejected records on their way to the log.
-    Waiting(Option<AppendTicket>, Option<BlockTicket>, RenderSummary),
-    Done(SinkResult),
-    /// Nothing could be done without waiting.
-    Todo,
 }
 
 impl Dispatcher {

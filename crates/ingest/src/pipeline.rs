@@ -18,17 +18,16 @@ use forebay_buffer::{Message, encode_standalone};
 use forebay_model::settings::RejectionAction;
 use forebay_model::{BlockCompression, SinkKey, SinkSettings, SliceKey, Timestamp};
 use forebay_record::{
-    CompiledMapping, CompiledMessage, RecordContext, RecordError, RenderedMessage, SealedBlock,
+    CompiledMapping, CompiledMessage, DeadLetter, RecordContext, RecordError, RenderedMessage,
+    RequestInfo, SealedBlock,
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::tap::RecordTaps;
 use crate::template::TemplateResult;
-pub use appender::{
-    Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, TopicStreams,
-};
-pub use completion::{AppendOutcome, AppendTicket};
+pub use appender::{Appender, BlockStream, BlockTicket, BlockToAppend, TopicStreams};
+pub use completion::{AppendOutcome, AppendTicket, BlockAppendError};
 pub use dead_letters::DeadLetterAppendError;
 use dead_letters::DeadLetterWriter;
 pub use local_log::{LocalLog, LocalStream};
@@ -229,6 +228,23 @@ impl Pipeline {
             PutAttempt::Full => AppendAttempt::Full,
             PutAttempt::Retired => AppendAttempt::Retired,
         }
+    }
+
+    /// Whether rejected records are kept.
+    pub(crate) fn keeps_rejected(&self) -> bool {
+        self.dead_letters.is_some()
+    }
+
+    /// Appends the dead letters of one request: all of them or none. The ticket resolves with their
+    /// outcome.
+    pub(crate) fn append_dead_letters(
+        &self,
+        request: &RequestInfo,
+        dead_letters: &[DeadLetter],
+    ) -> Result<BlockTicket, DeadLetterAppendError> {
+        let writer = self.dead_letters.as_ref().ok_or(BlockAppendError::Closed)?;
+        let encoders = (&self.shared.encoders, self.compression);
+        writer.append(encoders, request, dead_letters)
     }
 
     /// Resolves after a block has ended or the pipeline was retired. Create it before the attempt,

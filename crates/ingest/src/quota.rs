@@ -7,10 +7,11 @@
 mod connection_permit;
 mod disk_use;
 mod rate_limiter;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use forebay_model::quota::{BucketLevel, QuotaOverrides, Quotas, SourceQuota, TokenBucket};
 use forebay_model::{ProjectId, SourceId};
@@ -21,14 +22,9 @@ pub use connection_permit::ConnectionPermit;
 pub use disk_use::DiskUse;
 use rate_limiter::{ProjectLimiter, RateBuckets};
 pub use rate_limiter::{QuotaExceeded, QuotaKind, SourceLimiter};
+use usage::ProjectUsage;
 
-/// Current usage of a project.
-#[derive(Debug, Default)]
-pub(crate) struct ProjectUsage {
-    connections: AtomicU64,
-    /// Bytes in the log and in staging, as last measured.
-    disk: AtomicU64,
-}
+use crate::metrics::PROJECT_DISK_BYTES;
 
 /// Used rates of a source or a project.
 #[derive(Clone, Debug, Default)]
@@ -118,11 +114,11 @@ impl UsageTable {
         }
         for (id, bytes) in &self.disk {
             if before.get(id) != Some(bytes) {
-                disk_use::update_gauge(*id, *bytes);
+                update_gauge(*id, *bytes);
             }
         }
         for id in before.keys().filter(|id| !self.disk.contains_key(id)) {
-            disk_use::update_gauge(*id, 0);
+            update_gauge(*id, 0);
         }
     }
 
@@ -190,6 +186,11 @@ impl LimiterBuilder<'_> {
             project.sources.retain(|source, _| is_known(*id, source));
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn update_gauge(project: ProjectId, bytes: u64) {
+    metrics::gauge!(PROJECT_DISK_BYTES, "project" => project.to_string()).set(bytes as f64);
 }
 
 #[cfg(test)]

@@ -6,61 +6,33 @@
 //! closed up to a revision are detached, the node reports it; only then may they be uploaded.
 //! Streams that the store does not know are left to the garbage collector.
 
+mod deps;
 mod pipelines;
 mod routes;
+mod store_snapshot;
 mod topics;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_meta::catalog::files::FileError;
-use forebay_meta::kv::store::LeaseId;
-use forebay_meta::{Repo, Revision, Snapshot, StoreError, WatchCache, catalog::keys};
+use forebay_meta::{Repo, Revision, StoreError, WatchCache, catalog::keys};
 use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::quota::QuotaOverrides;
-use forebay_model::{File, NodeId, ProjectId, Sink, Slice, SliceState, Source, VolumeId};
-use forebay_record::RowLimits;
+use forebay_model::{File, Sink, Slice, Source};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::Dispatcher;
 use crate::metrics::PROCESSED_REVISION;
-use crate::pipeline::{Appender, PipelineShared, TopicStreams};
-use crate::quota::LimiterRegistry;
-use crate::statistics_reporter::StatisticsReporter;
+pub use deps::ReconcilerDeps;
 use pipelines::{DetachedSlice, SlicePipelines};
 use routes::SinkRoutes;
+use store_snapshot::{StoreSnapshot, staged};
 use topics::TopicPipelines;
 
 /// Delay before failed work is retried.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// Dependencies of a [`RouteReconciler`].
-#[derive(Clone, Debug)]
-pub struct ReconcilerDeps {
-    pub repo: Repo,
-    pub node: NodeId,
-    /// Lease of the node's entries in the store. The node is registered as a source node under it
-    /// before the reconciler runs.
-    pub lease: LeaseId,
-    /// Volume that this node writes.
-    pub volume: VolumeId,
-    /// Log of the volume.
-    pub appender: Arc<dyn Appender>,
-    /// Receives the route tables.
-    pub dispatcher: Arc<Dispatcher>,
-    /// Creates the rate limiters of sources.
-    pub limiters: Arc<LimiterRegistry>,
-    /// State shared by all pipelines.
-    pub pipelines: Arc<PipelineShared>,
-    /// Reports slice statistics to the store.
-    pub reporter: Arc<StatisticsReporter>,
-    pub limits: RowLimits,
-    /// Topic streams; without them sinks that are topics accept nothing.
-    pub topics: Option<Arc<dyn TopicStreams>>,
-}
 
 /// Error of a reconciler.
 #[derive(Debug, thiserror::Error)]
@@ -78,31 +50,6 @@ pub enum ReconcilerError {
 pub struct RouteReconciler {
     deps: ReconcilerDeps,
     progress: watch::Sender<Option<Revision>>,
-}
-
-/// View of the store at one moment.
-struct StoreSnapshot {
-    sources: Arc<Snapshot<Source>>,
-    sinks: Arc<Snapshot<Sink>>,
-    files: Arc<Snapshot<File>>,
-    slices: Arc<Snapshot<Slice>>,
-    quotas: Arc<Snapshot<QuotaOverrides>>,
-}
-
-impl StoreSnapshot {
-    /// Revision of the last change that is wholly visible. The other parts may be ahead of the
-    /// slices: a rotation's change of a file may be visible while its change of the slice is not.
-    fn changed_at(&self) -> Revision {
-        let changes = [
-            self.sources.changed_at,
-            self.sinks.changed_at,
-            self.files.changed_at,
-            self.slices.changed_at,
-            self.quotas.changed_at,
-        ];
-        let last = changes.into_iter().max().unwrap_or_default();
-        last.min(self.slices.revision)
-    }
 }
 
 /// Watch caches of the reconciler.
@@ -227,18 +174,6 @@ impl RouteReconciler {
             view = caches.snapshot().await?;
         }
     }
-}
-
-/// Staged bytes by project.
-fn staged(view: &StoreSnapshot) -> HashMap<ProjectId, u64> {
-    let mut bytes = HashMap::new();
-    for slice in view.slices.entries.values() {
-        if slice.state == SliceState::Uploaded {
-            let project = slice.key.file.sink.source.branch.project;
-            *bytes.entry(project).or_default() += slice.staging_bytes;
-        }
-    }
-    bytes
 }
 
 /// State of the loop.

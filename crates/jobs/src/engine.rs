@@ -10,9 +10,7 @@
 
 use std::sync::Arc;
 
-use forebay_model::{Clock, DeadLetterSelection};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use sha2::{Digest, Sha256};
+use forebay_model::DeadLetterSelection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,48 +18,28 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::convert::LineReader;
 use crate::definition::{JobDefinition, JobDestination, JobSource};
-use crate::record::{
-    DeadRecord, JobStage, RecordOrigin, RecordOutcomes, RecordPosition, StageBatch,
-};
+use crate::record::{JobStage, RecordOutcomes, StageBatch};
 use crate::source::api::ApiSource;
 use crate::source::files::FileSource;
 use crate::source::replay::{self, ReplayPlan};
 use crate::stage::RecordPoster;
-use crate::state::{JobState, StateError};
+use crate::state::JobState;
 use crate::store::KeyedTableWriter;
 
 pub(crate) mod checkpoint;
+pub(crate) mod execution;
 pub(crate) mod outcome;
 pub(crate) mod queue;
 mod retry;
 
 use checkpoint::{CheckpointMode, CheckpointTracker, write_checkpoints};
-use outcome::{JobControl, JobFailure, JobProgress, add};
+pub use execution::{EnvironmentLookup, JobContext};
+use execution::{JobExecution, start_execution};
+use outcome::JobFailure;
 use queue::{QueueReceiver, QueueSender, queue};
 
-/// Outcomes that may wait for the checkpoint writer.
-const OUTCOMES_AHEAD: usize = 256;
 /// Records per batch, where batching is possible.
 const RECORDS_PER_BATCH: usize = 500;
-
-/// Maximum bytes of an idempotency key; some servers reject longer ones.
-const KEY_MAX: usize = 255;
-
-/// Looks up an environment variable by name.
-pub type EnvironmentLookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// Dependencies of a run.
-#[derive(Clone)]
-pub struct JobContext {
-    /// The wall clock.
-    pub clock: Arc<dyn Clock>,
-    /// Environment variables, for S3.
-    pub variable: EnvironmentLookup,
-    /// Cancelled to stop the run in order.
-    pub stop: CancellationToken,
-    /// Counters of the run.
-    pub progress: Arc<JobProgress>,
-}
 
 /// Outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,72 +50,6 @@ pub enum JobOutcome {
     Stopped,
     /// The run failed; the next run resumes once the cause is fixed.
     Failed(JobFailure),
-}
-
-/// State shared by the stages of a run.
-pub(crate) struct JobExecution {
-    pub(crate) state: JobState,
-    pub(crate) control: JobControl,
-    pub(crate) progress: Arc<JobProgress>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Records per batch: one if an API accepts them one by one.
-    pub(crate) batch_size: usize,
-    /// Read ahead of the consumers: reading costs no API request.
-    pub(crate) reads_ahead: bool,
-    id: String,
-    outcomes: mpsc::Sender<RecordOutcomes>,
-}
-
-impl JobExecution {
-    /// Records the outcomes of records in the state.
-    pub(crate) async fn acknowledge(&self, outcomes: RecordOutcomes) {
-        if outcomes.delivered.is_empty() && outcomes.dead.is_empty() {
-            return;
-        }
-        add(&self.progress.dead, outcomes.dead.len());
-        // The checkpoint writer stops early only when it has failed, which ends the run.
-        drop(self.outcomes.send(outcomes).await);
-    }
-
-    pub(crate) async fn acknowledge_record(&self, position: RecordPosition) {
-        self.acknowledge(RecordOutcomes {
-            delivered: vec![(position, 1)],
-            dead: Vec::new(),
-        })
-        .await;
-    }
-
-    pub(crate) async fn move_to_dlq(&self, dead: DeadRecord) {
-        tracing::warn!(origin = %dead.origin, stage = dead.stage.name(), error = dead.error, "record moved to dead letters");
-        self.acknowledge(RecordOutcomes {
-            delivered: Vec::new(),
-            dead: vec![dead],
-        })
-        .await;
-    }
-
-    /// The same for each attempt of a record, and different for any other record of any job.
-    pub(crate) fn idempotency_key(&self, origin: &RecordOrigin) -> String {
-        idempotency_key(&self.id, origin)
-    }
-
-    pub(crate) fn state_failed(&self) -> impl Fn(StateError) -> JobFailure + use<> {
-        |e| JobFailure::State(e.to_string())
-    }
-}
-
-/// Bytes that are escaped in an idempotency key.
-const NOT_IN_KEYS: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
-
-/// An idempotency key that is a valid header value and unique per origin: other bytes are escaped as
-/// `%0A`, and an origin that is too long is hashed.
-fn idempotency_key(id: &str, origin: &RecordOrigin) -> String {
-    let text = origin.to_string();
-    let key = format!("{id}-{}", utf8_percent_encode(&text, NOT_IN_KEYS));
-    if key.len() <= KEY_MAX {
-        return key;
-    }
-    format!("{id}-{:x}", Sha256::digest(text))
 }
 
 /// Runs a job until it completes, is stopped or fails.
@@ -238,30 +150,6 @@ pub async fn replay(
     }
     checkpoints.finish(&execution).await;
     job_outcome(&execution, is_complete)
-}
-
-async fn start_execution(
-    state: JobState,
-    context: &JobContext,
-    unit: usize,
-    reads_ahead: bool,
-) -> Result<(Arc<JobExecution>, mpsc::Receiver<RecordOutcomes>), JobFailure> {
-    let id = state
-        .id()
-        .await
-        .map_err(|e| JobFailure::State(e.to_string()))?;
-    let (sender, receiver) = mpsc::channel(OUTCOMES_AHEAD);
-    let execution = JobExecution {
-        state,
-        control: JobControl::new(context.stop.child_token()),
-        progress: Arc::clone(&context.progress),
-        clock: Arc::clone(&context.clock),
-        batch_size: unit,
-        reads_ahead,
-        id,
-        outcomes: sender,
-    };
-    Ok((Arc::new(execution), receiver))
 }
 
 fn job_outcome(execution: &JobExecution, is_complete: bool) -> JobOutcome {
@@ -370,25 +258,4 @@ async fn spawn_stages(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_origin_has_its_own_idempotency_key() {
-        let key =
-            |file: &str, line| idempotency_key("id", &RecordOrigin::Line(file.into(), line, 0));
-        assert_eq!(key("a.jsonl", 7), "id-a.jsonl:7");
-        assert_ne!(key("a b", 1), key("a-b", 1));
-        assert_ne!(key("é", 1), key("è", 1));
-        assert_ne!(key("a b", 1), key("a%20b", 1));
-        let (long, other) = ("é".repeat(200), format!("{}e", "é".repeat(199)));
-        assert_ne!(key(&long, 1), key(&other, 1));
-        assert_ne!(key(&long, 1), key(&long, 2));
-        let is_plain =
-            |key: &str| key.len() <= KEY_MAX && key.bytes().all(|b| b.is_ascii_graphic());
-        assert!(is_plain(&key(&long, 1)) && is_plain(&key("\n\t\u{fffd}", 1)));
-    }
 }

@@ -10,7 +10,7 @@ use forebay_record::json::JsonDocument;
 
 use crate::convert::not_json;
 use crate::definition::HttpStage;
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::{QueueReceiver, QueueSender};
 use crate::http::{CallError, CallResponse, HttpApiClient, quote};

@@ -8,6 +8,7 @@ use crate::retry::RetryState;
 use crate::settings::SinkSettings;
 use crate::slice::SliceState;
 use crate::time::Timestamp;
+pub use crate::transition::InvalidTransition;
 
 /// State of a file. Only moves forward.
 ///
@@ -108,18 +109,6 @@ pub struct DeadRows {
     /// First free number for further dead letters; unknown before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_dead_letter: Option<u64>,
-}
-
-/// A transition that the states do not allow.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} can't go from {from} to {to}")]
-pub struct InvalidTransition {
-    /// The file or slice.
-    pub what: String,
-    /// Current state.
-    pub from: &'static str,
-    /// Requested state.
-    pub to: &'static str,
 }
 
 impl File {

@@ -4,11 +4,12 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
-use crate::file::{File, InvalidTransition};
+use crate::file::File;
 use crate::id::{SliceKey, VolumeId};
 use crate::slice::{Slice, SliceState};
 use crate::statistics::Statistics;
 use crate::time::Timestamp;
+use crate::transition::InvalidTransition;
 
 /// A file whose rows are in its table, with its slices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

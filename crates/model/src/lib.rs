@@ -28,6 +28,7 @@ pub mod task;
 mod text_form;
 pub mod time;
 pub mod topic;
+pub mod transition;
 pub mod units;
 pub mod words;
 
@@ -41,7 +42,7 @@ pub use definition::{
     Actor, ActorKind, AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo,
     SettingsPatch, Sink, SinkTarget, Source, SourceKind, TableSink,
 };
-pub use file::{DeadRows, File, FileState, InvalidTransition};
+pub use file::{DeadRows, File, FileState};
 pub use handshake::{HandshakeKind, HandshakeSettings};
 pub use id::{
     BranchId, BranchKey, DeadLetterId, FileKey, InvalidId, InvalidKey, NodeId, ProjectId, SinkId,
@@ -66,4 +67,5 @@ pub use topic::{
     HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics,
     is_own_http_header,
 };
+pub use transition::InvalidTransition;
 pub use units::{ByteSize, HumanDuration, out_of_range};

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::file::InvalidTransition;
 use crate::id::SliceKey;
 use crate::retry::RetryState;
 use crate::settings::BlockCompression;
 use crate::statistics::Statistics;
 use crate::time::Timestamp;
+use crate::transition::InvalidTransition;
 
 /// State of a slice. Only moves forward; the table of allowed combinations is at
 /// [`crate::file::FileState`].

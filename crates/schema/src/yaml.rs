@@ -4,25 +4,16 @@
 //! expected, the scalar's own characters are used.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde_json::Value;
-use serde_saphyr::{Error, Location};
 
+mod error;
 mod node;
+mod scalar;
 
+pub use error::{YamlError, yaml_error};
 pub use node::{YamlContent, YamlKey, YamlNode};
-
-/// A plain scalar that YAML reads as another type than string.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlainScalar {
-    /// Characters of the scalar in the file.
-    pub text: String,
-    /// Line, from 1.
-    pub line: u64,
-    /// Column, from 1.
-    pub column: u64,
-}
+pub use scalar::PlainScalar;
 
 /// The plain scalars of a document by path, such as `a.b[0]`.
 #[derive(Clone, Debug, Default)]
@@ -61,24 +52,6 @@ impl PlainScalars {
     }
 }
 
-/// A syntax error of a YAML file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct YamlError {
-    /// Line and column, from 1.
-    pub place: Option<(u64, u64)>,
-    /// Message for people.
-    pub text: String,
-}
-
-impl fmt::Display for YamlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some((line, column)) = self.place {
-            write!(f, "line {line}, column {column}: ")?;
-        }
-        f.write_str(&self.text)
-    }
-}
-
 /// Parses a document, and collects the plain scalars that are not strings.
 ///
 /// # Errors
@@ -88,49 +61,6 @@ pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
     let mut plains = PlainScalars::default();
     plains.collect(&node, String::new());
     Ok((node.value(), plains))
-}
-
-/// Converts an error of the library: its own messages name settings of a Rust library.
-pub fn yaml_error(error: &Error) -> YamlError {
-    let location = error.location();
-    let text = match error {
-        Error::WithSnippet { error, .. } => return yaml_error(error),
-        Error::DuplicateMappingKey { key, .. } => match key {
-            Some(key) => format!("duplicate key \"{key}\""),
-            None => "duplicate key".to_owned(),
-        },
-        Error::MultipleDocuments { .. } => {
-            "more than one document: a file must be one document, without `---`".to_owned()
-        }
-        Error::NullIntoString { .. } => {
-            "this is null in YAML, but a string is expected: write it in quotes, or remove the key"
-                .to_owned()
-        }
-        Error::NonFiniteFloat { value, .. } => {
-            format!("{value} is not a finite number: quote it if it is a string")
-        }
-        _ => {
-            let all = error.without_snippet().to_string();
-            // The first line is the message; the position that follows is reported separately.
-            let first = all.lines().next().unwrap_or_default();
-            let first = first.split(" at line ").next().unwrap_or(first);
-            first.strip_prefix("error: ").unwrap_or(first).to_owned()
-        }
-    };
-    YamlError {
-        place: location.map(|l| (l.line(), l.column())),
-        text,
-    }
-}
-
-/// The characters of a plain scalar; `None` for one with quotes or a tag, whose type is explicit.
-fn plain_at(source: &str, place: &Location) -> Option<String> {
-    let span = place.span();
-    let from = usize::try_from(span.byte_offset()?).ok()?;
-    let to = from.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
-    let text = source.get(from..to)?.trim();
-    let is_plain = !text.is_empty() && !text.starts_with(['"', '\'', '!', '&', '|', '>']);
-    is_plain.then(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use object_store::path::Path;
 use tokio_util::io::ReaderStream;
 
-use crate::staging::{LocalStaging, Staging, StagingError, StagingRoot};
+use crate::staging::{LocalStaging, StagingError};
 
 /// Read buffer in bytes.
 const CHUNK: usize = 256 << 10;
@@ -21,7 +21,10 @@ pub(super) struct StagingFolder {
     dir: PathBuf,
 }
 
-pub(super) fn open(config: &LocalStaging) -> Result<Staging, StagingError> {
+/// The folder as an object store, its name for errors, and the folder itself.
+pub(super) fn open(
+    config: &LocalStaging,
+) -> Result<(Arc<dyn ObjectStore>, String, StagingFolder), StagingError> {
     let name = format!("staging folder {}", config.dir.display());
     let cannot = |e: &dyn std::error::Error| {
         StagingError::terminal(format!("{name}: can't create or open it: {e}"))
@@ -33,12 +36,7 @@ pub(super) fn open(config: &LocalStaging) -> Result<Staging, StagingError> {
     let folder = StagingFolder {
         dir: config.dir.clone(),
     };
-    let root = StagingRoot {
-        name: name.clone(),
-        prefix: Path::default(),
-        local: Some(folder),
-    };
-    Ok(Staging::new(Arc::new(store), root))
+    Ok((Arc::new(store), name, folder))
 }
 
 /// A file's bytes. The library reads 8 KiB at a time, with a switch of threads for each.

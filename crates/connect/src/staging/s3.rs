@@ -12,7 +12,7 @@ mod requests;
 
 use requests::S3Connector;
 
-use crate::staging::{S3Staging, Staging, StagingError, StagingRoot};
+use crate::staging::{S3Staging, StagingError};
 
 /// A bucket as an object store, for readers of other than staged objects, and its name for errors.
 /// Doesn't contact the server.
@@ -37,16 +37,14 @@ pub(super) fn name_of(config: &S3Staging) -> String {
     }
 }
 
-pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
+/// The bucket as an object store, its name for errors, and the prefix of staged objects.
+pub(super) fn open(
+    config: &S3Staging,
+) -> Result<(Arc<dyn ObjectStore>, String, Path), StagingError> {
     let (store, name) = bucket(config)?;
-    let root = Path::parse(&config.prefix)
+    let prefix = Path::parse(&config.prefix)
         .map_err(|e| StagingError::terminal(format!("{name}: the prefix is not valid: {e}")))?;
-    let staging_root = StagingRoot {
-        name,
-        prefix: root,
-        local: None,
-    };
-    Ok(Staging::new(store, staging_root))
+    Ok((store, name, prefix))
 }
 
 /// First violation in the configuration.

@@ -23,6 +23,7 @@ mod pool;
 mod query;
 mod schema;
 mod tls;
+mod volatile;
 
 pub use config::{PostgresConfig, SslMode};
 pub use diagnosis::PostgresDiagnosis;

@@ -21,6 +21,7 @@ use crate::table::{
 mod config;
 mod database;
 mod error;
+mod handle;
 mod import;
 mod inspect;
 mod ledger;
@@ -31,7 +32,8 @@ mod writer;
 pub use query::query;
 
 pub(crate) use error::classify;
-use writer::{RowMessage, WriterCommand};
+use import::RowMessage;
+use writer::WriterCommand;
 
 pub use config::SqliteConfig;
 

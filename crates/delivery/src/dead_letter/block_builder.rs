@@ -3,8 +3,11 @@
 use forebay_model::{BlockCompression, Mapping, Timestamp};
 use forebay_record::{BlockEncoder, RejectedRow, SealedBlock, csv};
 
-use super::{BLOCK_BYTES, DeadLetterError};
+use super::error::DeadLetterError;
 use forebay_ingest::pipeline::{BlockAppendError, BlockToAppend};
+
+/// Bytes of rows at which a block of replayed rows is sealed.
+pub(super) const BLOCK_BYTES: usize = 1 << 20;
 
 /// Converts a row that its table rejected to the columns of the sink's table now.
 pub(super) fn write_row(

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use forebay_log::{Block, Log, ReadItem, StreamId};
 use forebay_model::{DeadLetterSelection, ResolvedRanges};
 
-use super::DeadLetterError;
+use super::error::DeadLetterError;
 
 /// Maximum number of dead letters per call.
 pub const SELECTION_MAX: usize = 1_000;

@@ -18,7 +18,9 @@ use forebay_record::block::decode;
 use forebay_record::dead_letter::{RejectedRowsHeader, encode_rows, source_file_of_block};
 use futures::StreamExt;
 
-use super::{BLOCK_BYTES, DeadLetterError, SinkDeadLetters};
+use super::SinkDeadLetters;
+use super::block_builder::BLOCK_BYTES;
+use super::error::DeadLetterError;
 use crate::work_queue::AttemptError;
 use forebay_ingest::pipeline::{AppendOutcome, BlockToAppend};
 use forebay_ingest::streams::{compression, dead_letter_stream};

@@ -20,42 +20,17 @@ use forebay_buffer::{
     CODEC_MESSAGE_REPLAYED, DeadLetterMessage, encode_replayed, replayed_dead_letter,
 };
 use forebay_log::{NewBlock, ReadItem, StreamId};
-use forebay_model::{ResolvedRanges, SinkKey};
-use serde::{Deserialize, Serialize};
+use forebay_model::SinkKey;
 
 use super::TopicRegistry;
-use super::dead_letters::log_failed;
-use super::reconciler::SharedTopic;
+use super::replay_state::{AckedRanges, PendingReplay};
+use super::shared_topic::SharedTopic;
 use crate::dead_letter::{DeadLetterError, StoredDeadLetter, unreadable};
 use forebay_ingest::pipeline::BlockAppendError;
 use forebay_ingest::streams::{CODEC_RESOLVED, TOPIC_RESOLVED_PREFIX};
 
 /// Maximum of resolved ranges between unresolved dead letters.
 pub(super) const ACKED_RANGES_MAX: usize = 10_000;
-
-/// Resolved dead letters of a sink.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct AckedRanges {
-    /// Number of dead letters that were ever replayed.
-    pub(super) replayed: u64,
-    /// Numbers of replayed, dropped or lost dead letters.
-    pub(super) resolved: ResolvedRanges,
-    /// A replay that has begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) pending_replay: Option<PendingReplay>,
-}
-
-/// Dead letters that are being moved into a stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct PendingReplay {
-    /// Name of the stream.
-    stream: String,
-    /// Their messages have this sequence or a later one.
-    from: u64,
-    dead_letters: BTreeSet<u64>,
-}
 
 impl TopicRegistry {
     /// Returns the known state of a sink's dead letters, perhaps with an interrupted replay not
@@ -248,4 +223,9 @@ fn new_block(stream: StreamId, codec: u8, at_ms: i64, payload: Vec<u8>) -> NewBl
         last_at_ms: at_ms,
         payload: Bytes::from(payload),
     }
+}
+
+/// The log cannot be written.
+pub(super) fn log_failed(error: impl std::fmt::Display) -> DeadLetterError {
+    BlockAppendError::Other(error.to_string().into()).into()
 }

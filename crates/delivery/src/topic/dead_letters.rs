@@ -8,13 +8,13 @@ use forebay_buffer::DeadLetterMessage;
 use forebay_log::Block;
 use forebay_model::{DeadLetterSelection, DiscardReport, ReplayReport, SinkKey};
 
-use super::acked_ranges::{ACKED_RANGES_MAX, AckedRanges};
+use super::acked_ranges::{ACKED_RANGES_MAX, log_failed};
+use super::replay_state::AckedRanges;
 use super::{SinkStream, TopicRegistry};
 use crate::dead_letter::{
     BlockContent, DeadLetterError, DeadLetterReader, SELECTION_MAX, SelectedDeadLetters,
     StoredDeadLetter,
 };
-use forebay_ingest::pipeline::BlockAppendError;
 use forebay_ingest::streams::TOPIC_DEAD_LETTER_PREFIX;
 
 type SelectedMessages = SelectedDeadLetters<DeadLetterMessage>;
@@ -171,9 +171,4 @@ fn resolve(acked: &AckedRanges, found: &SelectedMessages) -> Result<AckedRanges,
         return Err(DeadLetterError::TooScattered(ACKED_RANGES_MAX));
     }
     Ok(acked)
-}
-
-/// The log cannot be written.
-pub(super) fn log_failed(error: impl std::fmt::Display) -> DeadLetterError {
-    BlockAppendError::Other(error.to_string().into()).into()
 }

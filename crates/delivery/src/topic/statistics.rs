@@ -5,7 +5,7 @@ use forebay_buffer::ProviderHealth;
 use forebay_model::{Sink, SinkKey, Timestamp, TopicState, TopicStatistics};
 
 use super::TopicRegistry;
-use super::reconciler::DeliveryStatus;
+use super::shared_topic::DeliveryStatus;
 use forebay_ingest::streams::TOPIC_PREFIX;
 
 impl TopicRegistry {

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use parking_lot::Mutex;
 
 use super::TopicRegistry;
-use super::reconciler::SharedTopic;
+use super::shared_topic::SharedTopic;
 use forebay_ingest::pipeline::{
     BlockAppendError, BlockStream, BlockTicket, BlockToAppend, LocalStream,
 };

@@ -426,9 +426,9 @@ fn what_is_recorded_of_dead_letters_is_bounded() {
     let node = with_dead_letters(&machine);
     let place = node.topics.shared_topic(&key());
     let scattered = (0..acked_ranges::ACKED_RANGES_MAX as u64).map(|i| (10 + 2 * i, 11 + 2 * i));
-    let acked = acked_ranges::AckedRanges {
+    let acked = replay_state::AckedRanges {
         resolved: scattered.collect::<Vec<_>>().into(),
-        ..acked_ranges::AckedRanges::default()
+        ..replay_state::AckedRanges::default()
     };
     node.topics.persist(&place, &key(), acked).unwrap();
     let rejected = node.topics.discard(&key(), &these(&[1])).unwrap_err();

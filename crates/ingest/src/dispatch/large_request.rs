@@ -14,8 +14,8 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::outcome::{BrokenRecords, RequestProgress, SinkFailure, SinkResult};
-use super::rows::{DispatchAttempt, PendingRows, RenderSummary};
-use super::{Dispatcher, SLICE_WAIT, SinkRoute, SinkStep, SourceRoute};
+use super::rows::{DispatchAttempt, PendingRows, RenderSummary, SinkStep};
+use super::{Dispatcher, SLICE_WAIT, SinkRoute, SourceRoute};
 use crate::fair_thread_pool::{WorkPermit, run_on_pool};
 use crate::memory_limiter::{MemoryLimitError, MemoryLimiter, MemoryPermit};
 use crate::pipeline::{BlockAppendError, Pipeline};

@@ -13,9 +13,9 @@ use super::outcome::{
     KeptRecords, RecordRejection, RejectedRecords, RequestProgress, SinkFailure, SinkResult,
     WriteOutcome,
 };
-use super::{RecordBatch, SinkStep};
+use super::record_batch::RecordBatch;
 use crate::memory_limiter::MemoryPermit;
-use crate::pipeline::{AppendAttempt, BlockTicket, Pipeline};
+use crate::pipeline::{AppendAttempt, AppendTicket, BlockTicket, Pipeline};
 use crate::tap::TappedRecord;
 pub(super) use crate::template::TemplateResult;
 
@@ -222,6 +222,15 @@ pub(super) fn try_append(
     DispatchAttempt::Done(SinkStep::Done(
         rendered.into_result(outcome, WriteOutcome::Nothing),
     ))
+}
+
+/// Progress of a request at one sink.
+pub(super) enum SinkStep {
+    /// Rows are in a block, rejected records on their way to the log.
+    Waiting(Option<AppendTicket>, Option<BlockTicket>, RenderSummary),
+    Done(SinkResult),
+    /// Nothing could be done without waiting.
+    Todo,
 }
 
 /// Result of an attempt.

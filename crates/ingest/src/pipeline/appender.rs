@@ -8,7 +8,7 @@ use forebay_model::{BlockCompression, SinkKey, SliceKey, Statistics, Timestamp, 
 use forebay_record::SealedBlock;
 use futures::future::BoxFuture;
 
-use super::completion::AppendOutcome;
+use super::completion::{AppendOutcome, BlockAppendError};
 
 /// Resolves with a block's outcome: as safe as its mode promises, not stored, or unknown.
 pub type BlockTicket = BoxFuture<'static, AppendOutcome>;
@@ -65,23 +65,4 @@ pub struct BlockToAppend {
     /// Time of receipt of its last record.
     pub last_at: Timestamp,
     pub compression: BlockCompression,
-}
-
-/// Error of appending a block. Nothing of it is or will be on disk.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlockAppendError {
-    /// A write or sync failed; the volume accepts nothing until it is reopened.
-    #[error("the volume accepts no more data since an earlier failure: {0}")]
-    Failed(Arc<str>),
-    /// The disk or its quota is full.
-    #[error("the volume is full: {0}")]
-    Full(Arc<str>),
-    /// The block exceeds the maximum size.
-    #[error("the rows of one block are over the maximum: {0}")]
-    TooLarge(Arc<str>),
-    /// The stream accepts no more blocks.
-    #[error("the slice is closed")]
-    Closed,
-    #[error("{0}")]
-    Other(Arc<str>),
 }

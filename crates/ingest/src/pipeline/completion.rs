@@ -7,7 +7,24 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::appender::BlockAppendError;
+/// Error of appending a block. Nothing of it is or will be on disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockAppendError {
+    /// A write or sync failed; the volume accepts nothing until it is reopened.
+    #[error("the volume accepts no more data since an earlier failure: {0}")]
+    Failed(Arc<str>),
+    /// The disk or its quota is full.
+    #[error("the volume is full: {0}")]
+    Full(Arc<str>),
+    /// The block exceeds the maximum size.
+    #[error("the rows of one block are over the maximum: {0}")]
+    TooLarge(Arc<str>),
+    /// The stream accepts no more blocks.
+    #[error("the slice is closed")]
+    Closed,
+    #[error("{0}")]
+    Other(Arc<str>),
+}
 
 /// Outcome of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]

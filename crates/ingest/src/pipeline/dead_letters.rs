@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use forebay_model::{ByteSize, SinkKey};
+use forebay_model::{BlockCompression, ByteSize, SinkKey};
 use forebay_record::dead_letter::encode_block;
 use forebay_record::{DeadLetter, RequestInfo, SealedBlock};
 
-use super::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend, Pipeline};
+use super::appender::{Appender, BlockStream, BlockTicket, BlockToAppend};
+use super::completion::BlockAppendError;
+use super::shared::EncoderPool;
 
 #[derive(Debug)]
 pub(super) struct DeadLetterWriter {
@@ -37,37 +39,29 @@ impl DeadLetterWriter {
             appender: Arc::clone(appender),
         }
     }
-}
-
-impl Pipeline {
-    /// Whether rejected records are kept.
-    pub(crate) fn keeps_rejected(&self) -> bool {
-        self.dead_letters.is_some()
-    }
 
     /// Appends the dead letters of one request: all of them or none. The ticket resolves with their
     /// outcome.
-    pub(crate) fn append_dead_letters(
+    pub(super) fn append(
         &self,
+        (encoders, compression): (&EncoderPool, BlockCompression),
         request: &RequestInfo,
         dead_letters: &[DeadLetter],
     ) -> Result<BlockTicket, DeadLetterAppendError> {
-        let writer = self.dead_letters.as_ref().ok_or(BlockAppendError::Closed)?;
-        if writer.appender.dead_letter_bytes(&writer.sink) >= writer.max.0 {
-            return Err(DeadLetterAppendError::Full(writer.max));
+        if self.appender.dead_letter_bytes(&self.sink) >= self.max.0 {
+            return Err(DeadLetterAppendError::Full(self.max));
         }
         let raw = encode_block(request, dead_letters);
         let raw = raw.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
-        let encoders = &self.shared.encoders;
-        let payload = encoders.take(self.compression).and_then(|mut encoder| {
+        let payload = encoders.take(compression).and_then(|mut encoder| {
             let payload = encoder.encode(&raw)?;
-            encoders.put(self.compression, encoder);
+            encoders.put(compression, encoder);
             Ok(payload)
         });
         let payload = payload.map_err(|e| BlockAppendError::Other(e.to_string().into()))?;
         let records = u32::try_from(dead_letters.len())
             .map_err(|_| BlockAppendError::TooLarge("too many records".into()))?;
-        Ok(writer.stream.append(BlockToAppend {
+        Ok(self.stream.append(BlockToAppend {
             sealed: SealedBlock {
                 payload,
                 raw_len: raw.len(),
@@ -75,7 +69,7 @@ impl Pipeline {
             },
             first_at: request.received,
             last_at: request.received,
-            compression: self.compression,
+            compression,
         })?)
     }
 }

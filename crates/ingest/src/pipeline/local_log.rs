@@ -11,8 +11,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::appender::{Appender, BlockAppendError, BlockStream, BlockTicket, BlockToAppend};
-use super::completion::AppendOutcome;
+use super::appender::{Appender, BlockStream, BlockTicket, BlockToAppend};
+use super::completion::{AppendOutcome, BlockAppendError};
 use crate::streams::{codec, dead_letter_sink, dead_letter_stream};
 
 /// Log of this node's volume. The stream of a slice is named by the slice's key.

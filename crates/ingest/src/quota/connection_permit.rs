@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::ProjectUsage;
 use super::rate_limiter::{QuotaExceeded, SourceLimiter};
+use super::usage::ProjectUsage;
 
 /// A connection's share of those of a project; released when the connection ends.
 #[derive(Debug, Default)]

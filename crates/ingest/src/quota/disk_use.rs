@@ -12,7 +12,6 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::LimiterRegistry;
-use crate::metrics::PROJECT_DISK_BYTES;
 use crate::streams::{dead_letter_sink, topic_sink};
 
 #[derive(Debug)]
@@ -60,11 +59,6 @@ fn project_of(stream: &str) -> Option<ProjectId> {
     }
     // A slice's key begins with it; there are many of them, and the rest is not needed.
     Some(ProjectId(stream.split('/').next()?.parse().ok()?))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-pub(super) fn update_gauge(project: ProjectId, bytes: u64) {
-    metrics::gauge!(PROJECT_DISK_BYTES, "project" => project.to_string()).set(bytes as f64);
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use forebay_model::{ByteSize, ProjectId, SourceId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::ProjectUsage;
+use super::usage::ProjectUsage;
 use crate::metrics::QUOTA_REJECTED;
 
 /// Retry delay of a project that has used up its disk quota: imports free space.

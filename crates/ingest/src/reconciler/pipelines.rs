@@ -10,8 +10,9 @@ use forebay_record::CompiledMapping;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::deps::ReconcilerDeps;
 use super::routes::SinkRoutes;
-use super::{ReconcilerDeps, StoreSnapshot};
+use super::store_snapshot::StoreSnapshot;
 use crate::metrics;
 use crate::pipeline::{BlockAppendError, Pipeline};
 

@@ -10,7 +10,7 @@ use forebay_model::{
     SourceKey, SourceKind,
 };
 
-use super::StoreSnapshot;
+use super::store_snapshot::StoreSnapshot;
 use crate::dispatch::{BranchRoute, RouteTable, SinkRoute};
 use crate::quota::LimiterRegistry;
 use crate::signature::SignatureVerifier;

@@ -9,8 +9,9 @@ use forebay_meta::catalog::keys;
 use forebay_model::{Sink, SinkKey, SinkSettings, TopicSink};
 use forebay_record::CompiledMessage;
 
+use super::deps::ReconcilerDeps;
 use super::routes::SinkRoutes;
-use super::{ReconcilerDeps, StoreSnapshot};
+use super::store_snapshot::StoreSnapshot;
 use crate::pipeline::Pipeline;
 
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use forebay_model::{SignatureEncoding, SignatureHash};
 use http::HeaderMap;
 
-use super::{SignatureProblem, SignatureScheme};
+use super::scheme::{SignatureProblem, SignatureScheme};
 
 const GITHUB: &str = "X-Hub-Signature-256";
 const STRIPE: &str = "Stripe-Signature";

@@ -1,7 +1,9 @@
 //! Vectors that senders publish (`docs/reference/webhooks.md` names where), and properties: a
 //! request with any change is rejected.
 
-use forebay_model::HumanDuration;
+use forebay_model::{
+    HumanDuration, SignatureEncoding, SignatureHash, SignatureHeader, SignatureType,
+};
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 

@@ -10,6 +10,8 @@ mod large_request;
 mod meters;
 mod query;
 mod receive;
+mod received_body;
+mod receiver;
 mod reject;
 mod report;
 mod response;
@@ -22,7 +24,6 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use forebay_listener::{BindError, ReloadableTls, TlsConfig, TlsError};
 use forebay_listener::{HttpService, Listener, ListenerOptions, LoadedTls};
-use forebay_model::Clock;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -30,23 +31,11 @@ use hyper::body::Incoming;
 pub use client::{ForwardedHeader, InvalidNetwork, IpNetwork};
 pub use config::HttpSourceConfig;
 use meters::HttpSourceMeters;
-use receive::RequestReceiver;
+pub use receiver::HttpSourceDeps;
+use receiver::RequestReceiver;
 use response::SourceResponse;
 
-use crate::dispatch::Dispatcher;
-use crate::memory_limiter::MemoryLimiter;
 use crate::quota::ConnectionPermit;
-
-/// Dependencies of the source.
-#[derive(Clone, Debug)]
-pub struct HttpSourceDeps {
-    /// Receives the records.
-    pub dispatcher: Arc<Dispatcher>,
-    /// Limits the bytes in flight; the same as that of the pipelines.
-    pub memory_limiter: Arc<MemoryLimiter>,
-    /// Clock for times of receipt.
-    pub clock: Arc<dyn Clock>,
-}
 
 impl HttpService for RequestReceiver {
     type Body = Full<Bytes>;

@@ -5,14 +5,19 @@
 //! the protocol between them, `circuit_breaker` records which templates exceeded limits.
 
 mod circuit_breaker;
+mod config;
 mod frame;
 mod pool;
 mod process;
+mod shared;
 mod supervisor;
 mod task;
 mod worker;
 
-pub use pool::{PoolConfig, PoolStats, TemplatePool, TemplateResult, WorkerCommand};
+pub use config::PoolConfig;
+pub use pool::{PoolStats, TemplatePool};
+pub use process::WorkerCommand;
+pub use task::TemplateResult;
 pub use worker::worker_main;
 
 /// Name of the hidden subcommand with which a binary calls [`worker_main`].

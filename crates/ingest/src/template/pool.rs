@@ -1,54 +1,21 @@
 //! Template pool: routes evaluations to worker processes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use forebay_model::ByteSize;
 use forebay_record::{RecordContext, TemplateError, TemplateProgram};
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::circuit_breaker::{CircuitBreakers, EvaluationRoute};
+use super::circuit_breaker::EvaluationRoute;
+use super::config::PoolConfig;
 use super::frame::{self, RequiredParts};
-pub use super::process::WorkerCommand;
+use super::process::WorkerCommand;
+use super::shared::PoolShared;
 use super::supervisor::WorkerSupervisor;
-use super::task::{EvaluationTask, TaskPermit, tripped_error};
-
-/// Result of a template: the text of the cell.
-pub type TemplateResult = Result<Vec<u8>, TemplateError>;
-
-/// Limits of a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolConfig {
-    /// Worker processes, besides one for templates in quarantine. Each is started when it is first
-    /// needed.
-    pub workers: usize,
-    /// CPU time of one evaluation. One that takes longer is stopped within an eighth more.
-    pub time_limit: Duration,
-    /// Memory that evaluations may use in a worker. A worker that retains half of it is replaced
-    /// between two evaluations.
-    pub memory_limit: ByteSize,
-    /// Bytes of records that wait or are evaluated; further callers wait.
-    pub in_flight: ByteSize,
-    /// Records that wait or are evaluated; further ones fail as unavailable.
-    pub queue: usize,
-}
-
-impl Default for PoolConfig {
-    /// One worker per core, 1 s, 256 MB per worker, 64 MB in flight, 20,000 records.
-    fn default() -> Self {
-        Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            time_limit: Duration::from_secs(1),
-            memory_limit: ByteSize::mb(256),
-            in_flight: ByteSize::mb(64),
-            queue: 20_000,
-        }
-    }
-}
+use super::task::{EvaluationTask, TaskPermit, TemplateResult, tripped_error};
 
 /// Statistics of a pool, for its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,26 +28,6 @@ pub struct PoolStats {
     pub trips: u64,
     /// Templates that are blocked now.
     pub tripped_templates: usize,
-}
-
-/// State shared by the pool and its supervisors.
-#[derive(Debug)]
-pub(super) struct PoolShared {
-    pub(super) config: PoolConfig,
-    pub(super) command: WorkerCommand,
-    pub(super) breakers: CircuitBreakers,
-    starts: AtomicU64,
-    trips: AtomicU64,
-}
-
-impl PoolShared {
-    pub(super) fn count_start(&self) {
-        self.starts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_trip(&self) {
-        self.trips.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A worker as the pool uses it.
@@ -115,13 +62,7 @@ impl TemplatePool {
         let permits = usize::try_from(config.in_flight.0).unwrap_or(usize::MAX);
         let permits = permits.clamp(1, u32::MAX as usize);
         let workers = config.workers.max(1);
-        let shared = Arc::new(PoolShared {
-            config,
-            command,
-            breakers: CircuitBreakers::default(),
-            starts: AtomicU64::new(0),
-            trips: AtomicU64::new(0),
-        });
+        let shared = PoolShared::new(config, command);
         let mut slots = JoinSet::new();
         let handles = (0..=workers).map(|i| {
             let (sender, receiver) = mpsc::channel(HANDLE_CAPACITY);

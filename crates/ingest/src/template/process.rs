@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::Instant;
 
+use super::config::PoolConfig;
 use super::frame::{self, MalformedFrame};
-use super::pool::PoolConfig;
 
 /// Command of a process that runs [`super::worker_main`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::frame;
-use super::pool::PoolShared;
 use super::process::{ProcessEvent, WorkerProcess};
+use super::shared::PoolShared;
 use super::task::EvaluationTask;
 
 /// Records that a worker may have unanswered: enough to keep it busy between our wake-ups, few

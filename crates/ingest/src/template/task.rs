@@ -8,7 +8,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
 use super::circuit_breaker::CircuitBreakers;
-use super::pool::TemplateResult;
+
+/// Result of a template: the text of the cell.
+pub type TemplateResult = Result<Vec<u8>, TemplateError>;
 
 /// A record, and templates to evaluate for it.
 #[derive(Debug)]

@@ -1,91 +1,18 @@
 //! Checks that a JSON schema can't express: URLs, ranges of durations and sizes, combinations of settings.
 
-use std::fmt::Display;
 use std::time::Duration;
 
-use forebay_model::{ByteSize, HumanDuration, is_own_http_header, out_of_range};
-use forebay_record::path::CompiledPath;
-use http::{HeaderName, HeaderValue};
+use forebay_model::{ByteSize, HumanDuration};
 
 use super::{
-    DestinationColumnType, FileSourceConfig, HttpApi, HttpAuth, HttpStage, JobDefinition,
-    JobDestination, JobSource, LookupConfig, NameValues, RowHashCacheConfig, TableDestination,
-    TableStore,
+    DestinationColumnType, FileSourceConfig, HttpApi, HttpStage, JobDefinition, JobDestination,
+    JobSource, LookupConfig, RowHashCacheConfig, TableDestination, TableStore,
 };
 
 mod paging;
+mod violations;
 
-#[derive(Default)]
-struct DefinitionViolations(Vec<String>);
-
-impl DefinitionViolations {
-    fn add(&mut self, text: String) {
-        self.0.push(text);
-    }
-
-    fn range<T: PartialOrd + Display>(&mut self, at: &str, given: T, min: T, max: T) {
-        self.0.extend(out_of_range(at, given, min, max));
-    }
-
-    fn wait(&mut self, at: &str, given: HumanDuration) {
-        self.range(at, given, HumanDuration::millis(1), HumanDuration::hours(1));
-    }
-
-    fn url(&mut self, at: &str, url: &str) {
-        let parsed = reqwest::Url::parse(url);
-        match parsed {
-            Err(e) => self.add(format!("{at} is \"{url}\", which is not a URL: {e}")),
-            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => self.add(format!(
-                "{at} has the scheme {}, allowed is http and https",
-                parsed.scheme()
-            )),
-            Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
-                self.add(format!("{at} has a user or password: use auth"));
-            }
-            Ok(_) => {}
-        }
-    }
-
-    fn headers(&mut self, at: &str, headers: &NameValues) {
-        for (name, value) in headers {
-            if HeaderName::try_from(name).is_err() {
-                self.add(format!("{at}.{name} is not a valid header name"));
-            } else if is_own_http_header(name) {
-                self.add(format!("{at}.{name} can't be set: the client sets it"));
-            }
-            if HeaderValue::try_from(value).is_err() {
-                self.add(format!(
-                    "{at}.{name} has a value that is not valid in a header"
-                ));
-            }
-        }
-    }
-
-    /// Compiles a path, or adds a violation.
-    fn path(&mut self, at: &str, text: &str) -> Option<CompiledPath> {
-        let compiled = CompiledPath::compile(text);
-        compiled
-            .map_err(|e| self.add(format!("{at} is \"{text}\", which is not a path: {e}")))
-            .ok()
-    }
-
-    fn auth(&mut self, at: &str, auth: Option<&HttpAuth>) {
-        let Some(auth) = auth else { return };
-        if HeaderName::try_from(&auth.header).is_err() {
-            self.add(format!("{at}.header is not a valid header name"));
-        } else if is_own_http_header(&auth.header) {
-            let header = &auth.header;
-            self.add(format!("{at}.header is {header}, which the client sets"));
-        }
-        if auth.token.expose().is_empty() {
-            self.add(format!("{at}.token is empty"));
-        } else if HeaderValue::try_from(auth.token.expose()).is_err() {
-            self.add(format!(
-                "{at}.token has a character that is not valid in a header"
-            ));
-        }
-    }
-}
+use violations::DefinitionViolations;
 
 pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
     let mut violations = DefinitionViolations::default();

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use forebay_connect::staging::S3Settings;
 use forebay_model::{ByteSize, HumanDuration};
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EndConditions, Paging, SecretText};
+use super::paging::{EndConditions, Paging};
 
 /// Source of the records.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

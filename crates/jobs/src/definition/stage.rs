@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use forebay_connect::keyed::{ColumnSchema as TableColumn, TableSchema, ValueType};
 use forebay_model::{EpochUnit, HumanDuration};
+use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpAuth, SecretText};
+use super::source::HttpAuth;
 
 /// Posts each record to an API. For processing, the response replaces the record; for a destination,
 /// a success status acknowledges it.

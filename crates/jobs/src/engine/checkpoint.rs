@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::JobExecution;
+use super::execution::JobExecution;
 use crate::record::{RecordOutcomes, RecordPosition};
 use crate::state::{CheckpointUpdate, FileCheckpoint};
 

@@ -15,7 +15,7 @@ use http::StatusCode;
 use reqwest::Url;
 
 use crate::definition::{HttpApi, Paging};
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::QueueSender;
 use crate::http::{CallError, CallResponse, HttpApiClient, PageHop};

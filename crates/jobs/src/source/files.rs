@@ -14,9 +14,9 @@ use futures::StreamExt;
 use crate::convert::LineReader;
 use crate::definition::FileSourceConfig;
 use crate::engine::checkpoint::CheckpointTracker;
+use crate::engine::execution::{JobContext, JobExecution};
 use crate::engine::outcome::{JobFailure, JobProgress, add};
 use crate::engine::queue::QueueSender;
-use crate::engine::{JobContext, JobExecution};
 use crate::record::{
     DeadRecord, JobStage, PartLines, RecordOrigin, RecordOutcomes, RecordPosition, StageBatch,
 };
@@ -26,6 +26,7 @@ mod chunk;
 pub(crate) mod chunk_buffers;
 mod encoding;
 mod file_errors;
+mod file_ref;
 mod list;
 mod local;
 mod name;
@@ -37,7 +38,8 @@ mod unpack;
 use chunk::{ChunkContent, ChunkLimits, FileChunk, PendingFile};
 use chunk_buffers::ChunkBuffers;
 use file_errors::FileErrors;
-use list::{FileListing, FileRef};
+use file_ref::{FilePacking, FileRef};
+use list::FileListing;
 use parse::{BadLine, ParsedChunk, parse_chunk};
 use segment_readers::SegmentReaders;
 
@@ -305,5 +307,5 @@ fn pending_files(
 
 /// Whether the file was read completely: a plain file may have grown, a compressed one would be another file.
 fn is_all(file: &FileRef, point: &FileCheckpoint) -> bool {
-    file.packing != list::FilePacking::Plain || file.size <= point.offset
+    file.packing != FilePacking::Plain || file.size <= point.offset
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forebay_model::DeadLetterSelection;
 
 use crate::convert::LineReader;
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::QueueSender;
 use crate::record::{

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert::RowConverter;
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::queue::QueueReceiver;
 use crate::record::{
     DeadRecord, JobStage, PartLines, Record, RecordOutcomes, StageBatch, TypedRows,

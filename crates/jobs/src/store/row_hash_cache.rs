@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::definition::RowHashCacheConfig;
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::outcome::JobFailure;
 use crate::state::JobState;
 

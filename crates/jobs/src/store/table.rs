@@ -16,7 +16,7 @@ use super::route::{BatchPart, IdleWorkers, channels};
 use super::row_hash_cache::RowHashCache;
 use crate::convert::RowConverter;
 use crate::definition::TableDestination;
-use crate::engine::JobExecution;
+use crate::engine::execution::JobExecution;
 use crate::engine::outcome::{JobFailure, add};
 use crate::engine::queue::QueueReceiver;
 use crate::record::{self, DeadRecord, JobStage, Record, RecordOutcomes};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::units::HumanDuration;
 use serde_json::json;
 
 fn violation(key: &str, value: Value) -> String {

@@ -6,7 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
 
-use super::{PlainScalar, YamlError, plain_at, yaml_error};
+use super::error::{YamlError, yaml_error};
+use super::scalar::{PlainScalar, plain_at};
 
 /// A value of a document, with its position.
 #[derive(Clone, Debug)]

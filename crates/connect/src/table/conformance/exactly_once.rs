@@ -2,7 +2,7 @@
 
 use futures::{FutureExt, StreamExt, stream};
 
-use super::{
+use super::bench::{
     Bench, assert_terminal, count, import, import_summary, load, mapping, rows, rows_then_failure,
 };
 use crate::table::{ImportSummary, TableError};

@@ -1,6 +1,6 @@
 //! Inspection of a table changes nothing.
 
-use super::{Bench, cells, import, load, mapping, rows, some};
+use super::bench::{Bench, cells, import, load, mapping, rows, some};
 use crate::table::TableInspection;
 
 pub(super) async fn run(bench: &dyn Bench) {

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use futures::stream;
 
-use super::{Bench, cells, count, import, import_summary, load, mapping, rows, some};
+use super::bench::{Bench, cells, count, import, import_summary, load, mapping, rows, some};
 use crate::table::RowBatch;
 
 pub(super) async fn run(bench: &dyn Bench) {

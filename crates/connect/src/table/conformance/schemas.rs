@@ -2,7 +2,9 @@
 
 use forebay_model::TableId;
 
-use super::{Bench, assert_terminal, cells, import, import_summary, load, mapping, rows, some};
+use super::bench::{
+    Bench, assert_terminal, cells, import, import_summary, load, mapping, rows, some,
+};
 
 pub(super) async fn run(bench: &dyn Bench) {
     prepare_is_idempotent_and_concurrent(bench).await;

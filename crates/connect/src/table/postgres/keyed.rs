@@ -17,7 +17,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use super::PostgresConfig;
 use super::connect::{PostgresConnection, PostgresServer, text};
 use super::pool::ConnectionPool;
-use super::schema::{VOLATILE, check_volatile};
+use super::volatile::{VOLATILE, check_volatile};
 use crate::keyed::value::widened;
 use crate::keyed::{
     CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, TableSchema,

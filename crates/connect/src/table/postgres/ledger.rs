@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use crate::table::mapping_fit::quote;
 use crate::table::postgres::connect::PostgresConnection;
-use crate::table::postgres::schema::{VOLATILE, check_volatile};
+use crate::table::postgres::volatile::{VOLATILE, check_volatile};
 use crate::table::{Import, ImportSummary, TableError};
 
 use super::connect::text;

@@ -1,9 +1,5 @@
 //! The writing connection, reopened after any error.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use rusqlite::{Connection, OpenFlags};
 
 use crate::table::TableError;
@@ -11,66 +7,13 @@ use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::ledger;
 
 use super::config::SqliteConfig;
+use super::handle::{DatabaseHandle, FileIdentity};
 
 /// A connection and the configuration to open another.
 #[derive(Debug)]
 pub(super) struct Database {
     config: SqliteConfig,
     connection: Option<(Connection, FileIdentity)>,
-}
-
-/// Device and inode of the open database and of its write-ahead log. SQLite doesn't notice when
-/// they are deleted or replaced, and would commit rows to unreachable files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileIdentity([(u64, u64); 2]);
-
-impl FileIdentity {
-    fn from_path(path: &Path) -> io::Result<Self> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let identity = |path: &Path| path.metadata().map(|m| (m.dev(), m.ino()));
-        Ok(Self([identity(path)?, identity(log.as_ref())?]))
-    }
-
-    fn still_holds(&self, path: &Path) -> bool {
-        Self::from_path(path).is_ok_and(|now| now == *self)
-    }
-}
-
-/// A connection with the context of its errors.
-pub(super) struct DatabaseHandle<'a> {
-    pub(super) connection: &'a mut Connection,
-    pub(super) context: ErrorContext<'a>,
-    identity: &'a FileIdentity,
-}
-
-impl<'a> DatabaseHandle<'a> {
-    /// The check to run before a commit.
-    pub(super) fn identity_check(&self) -> IdentityCheck<'a> {
-        IdentityCheck {
-            path: self.context.path,
-            identity: self.identity,
-        }
-    }
-}
-
-/// Checks that the files are still those that were opened.
-#[derive(Clone, Copy)]
-pub(super) struct IdentityCheck<'a> {
-    path: &'a Path,
-    identity: &'a FileIdentity,
-}
-
-impl IdentityCheck<'_> {
-    pub(super) fn check(self) -> Result<(), TableError> {
-        if self.identity.still_holds(self.path) {
-            return Ok(());
-        }
-        let path = self.path.display();
-        Err(TableError::Retryable(format!(
-            "{path} was moved, deleted or replaced while it was open"
-        )))
-    }
 }
 
 impl Database {

@@ -5,11 +5,17 @@ use rusqlite::{Statement, Transaction, TransactionBehavior};
 use tokio::sync::mpsc;
 
 use crate::table::mapping_fit::{self, MappingFit, quote, quoted};
-use crate::table::sqlite::database::DatabaseHandle;
-use crate::table::sqlite::writer::RowMessage;
+use crate::table::sqlite::handle::DatabaseHandle;
 use crate::table::sqlite::{error, ledger, schema};
 use crate::table::text::clean;
 use crate::table::{Import, ImportSummary, RowBatch, TableError};
+
+/// Rows sent to the writer. A channel that ends without `End` cancels the import.
+#[derive(Debug)]
+pub(super) enum RowMessage {
+    Batch(RowBatch),
+    End,
+}
 
 pub(super) fn run(
     db: &mut DatabaseHandle<'_>,

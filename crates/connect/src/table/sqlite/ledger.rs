@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use crate::table::sqlite::database::DatabaseHandle;
 use crate::table::sqlite::error::{self, ErrorContext};
+use crate::table::sqlite::handle::DatabaseHandle;
 use crate::table::{Import, ImportSummary, TableError};
 
 /// No table id begins with `_`, so the name can't conflict with a sink's table.

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::table::TableError;
 use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
-use crate::table::sqlite::database::DatabaseHandle;
 use crate::table::sqlite::error::{self, ErrorContext};
+use crate::table::sqlite::handle::DatabaseHandle;
 
 /// Creates the table, adds columns, or does nothing, which needs no lock.
 pub(super) fn prepare(

@@ -4,8 +4,9 @@ use forebay_model::{Mapping, TableId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::table::sqlite::database::Database;
+use crate::table::sqlite::import::RowMessage;
 use crate::table::sqlite::{import, ledger, schema};
-use crate::table::{Import, ImportSummary, RowBatch, TableError};
+use crate::table::{Import, ImportSummary, TableError};
 
 type ReplySender<T> = oneshot::Sender<Result<T, TableError>>;
 
@@ -45,13 +46,6 @@ pub(super) enum WriterCommand {
     Check {
         reply: ReplySender<()>,
     },
-}
-
-/// Rows sent to the writer. A channel that ends without `End` cancels the import.
-#[derive(Debug)]
-pub(super) enum RowMessage {
-    Batch(RowBatch),
-    End,
 }
 
 /// Runs commands one after another until all senders are dropped.

@@ -6,8 +6,8 @@ use forebay_record::{BodyEncoding, BodyFormat, BodyMode, ContentType};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-use super::large_request::ReceivedBody;
 use super::query;
+use super::received_body::ReceivedBody;
 use super::response::Rejection;
 use crate::memory_limiter::MemoryPermit;
 

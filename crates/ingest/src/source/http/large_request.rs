@@ -6,45 +6,20 @@ use bytes::Bytes;
 use forebay_record::body::{self, PART_BYTES};
 use forebay_record::charset::CharsetError;
 use forebay_record::{
-    BodyEncoding, BodyFormat, BodyMode, BodyParts, DecodeError, InflateError, RequestInfo,
-    SplitError,
+    BodyEncoding, BodyMode, BodyParts, DecodeError, InflateError, RequestInfo, SplitError,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::receive::RequestReceiver;
+use super::received_body::{BODY_AT_ONCE, ReceivedBody};
+use super::receiver::RequestReceiver;
 use super::report;
 use super::response::{Rejection, SourceResponse};
 use crate::dispatch::{LargeRequest, RequestProgress, SourceRoute};
 use crate::fair_thread_pool::{WorkPermit, run_on_pool};
 use crate::memory_limiter::{MemoryLimitError, MemoryPermit};
 
-/// Bytes of a decompressed body up to which it is read on the request's thread: about half a
-/// millisecond at most, for which other connections wait.
-const BODY_AT_ONCE: usize = 16 << 10;
-/// The same for a batch, and the maximum of its records.
-const BATCH_AT_ONCE: usize = 8 << 10;
+/// Records of a batch up to which it is read on the request's thread.
 pub(super) const RECORDS_AT_ONCE: usize = 64;
-
-/// A received body that is not split into records yet.
-pub(super) struct ReceivedBody {
-    pub(super) bytes: Bytes,
-    /// Encoding to be undone: compression, or a charset other than UTF-8.
-    pub(super) encoding: Option<BodyEncoding>,
-    pub(super) mode: BodyMode,
-    pub(super) format: BodyFormat,
-    pub(super) memory_permit: MemoryPermit,
-}
-
-impl ReceivedBody {
-    /// Whether it is too large to be read on the request's thread.
-    pub(super) fn is_large(&self) -> bool {
-        let at_once = match self.mode {
-            BodyMode::Single => BODY_AT_ONCE,
-            BodyMode::Ndjson | BodyMode::JsonSequence | BodyMode::JsonArray => BATCH_AT_ONCE,
-        };
-        self.encoding.is_some() || self.bytes.len() > at_once
-    }
-}
 
 impl RequestReceiver {
     /// Decodes a body that is small when decoded. `None`: it is large.

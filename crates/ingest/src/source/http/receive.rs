@@ -13,11 +13,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::{BodyReadError, read};
 use super::body_declaration::BodyDeclaration;
-use super::large_request::{RECORDS_AT_ONCE, ReceivedBody, split_rejection};
-use super::meters::HttpSourceMeters;
+use super::large_request::{RECORDS_AT_ONCE, split_rejection};
+use super::received_body::ReceivedBody;
+use super::receiver::RequestReceiver;
 use super::report;
 use super::response::{self, Rejection, SourceResponse};
-use super::{HttpSourceConfig, HttpSourceDeps, cors, handshake, query};
+use super::{cors, handshake, query};
 use crate::dispatch::{BrokenRecords, RecordBatch, RequestProgress, SinkResult, SourceRoute};
 use crate::memory_limiter::MemoryPermit;
 use crate::quota::ConnectionPermit;
@@ -25,14 +26,6 @@ use crate::quota::ConnectionPermit;
 /// Memory of an HTTP/2 request besides its headers and its body: a connection has many of them at a
 /// time.
 const STREAM_BYTES: u64 = 8 << 10;
-
-/// State shared by all requests of a listener.
-#[derive(Debug)]
-pub(super) struct RequestReceiver {
-    pub(super) config: HttpSourceConfig,
-    pub(super) deps: HttpSourceDeps,
-    pub(super) meters: HttpSourceMeters,
-}
 
 /// Target of a path.
 enum RequestRoute<'a> {

@@ -8,7 +8,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::discard;
-use super::receive::RequestReceiver;
+use super::receiver::RequestReceiver;
 use super::response::{self, Rejection, SourceResponse};
 use crate::dispatch::SourceRoute;
 use crate::quota::{ConnectionPermit, QuotaExceeded};

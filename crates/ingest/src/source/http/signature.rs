@@ -7,7 +7,7 @@ use forebay_model::Timestamp;
 use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 
-use super::receive::RequestReceiver;
+use super::receiver::RequestReceiver;
 use super::response::Rejection;
 use crate::dispatch::SourceRoute;
 use crate::fair_thread_pool::run_on_pool;

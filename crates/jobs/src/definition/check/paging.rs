@@ -3,7 +3,7 @@
 use reqwest::Url;
 use serde_json::Value;
 
-use super::DefinitionViolations;
+use super::violations::DefinitionViolations;
 use crate::definition::{HttpApi, Paging};
 
 /// Statuses with another meaning than a missing page.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::chunk_buffers::ChunkBuffers;
 use super::encoding::{ENCODING_BYTES, encoding};
-use super::list::{FilePacking, FileRef};
+use super::file_ref::{FilePacking, FileRef};
 use super::unpack::{UnpackError, UnpackReader, unpack_error};
 use crate::engine::outcome::{JobProgress, add};
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 
 use super::file_errors::FileErrors;
-use super::list::{FILES_MAX, FilePacking, FileRef, packing};
+use super::file_ref::{FILES_MAX, FilePacking, FileRef, packing};
 use super::name::{comparable, name_of_step, shown};
 
 /// Matches as a shell does: `*` stays within its step, and a leading dot must be explicit.

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 
 use super::file_errors::FileErrors;
-use super::list::{FILES_MAX, FilePacking, FileRef, packing};
+use super::file_ref::{FILES_MAX, FilePacking, FileRef, packing, with_hint};
 use super::local::AS_A_SHELL;
 use super::name::{name_of_step, shown};
 use crate::definition::S3ServerConfig;
@@ -160,26 +160,6 @@ fn unsigned(text: &str) -> String {
         return format!("the bucket is not public (anonymous): {text}");
     }
     with_hint(text)
-}
-
-/// Adds a hint to an error of a bucket.
-pub(super) fn with_hint(text: &str) -> String {
-    let hint = if text.contains("NoSuchBucket") || text.contains("404") {
-        "no such bucket: "
-    } else if [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "AccessDenied",
-        "403",
-    ]
-    .iter()
-    .any(|code| text.contains(code))
-    {
-        "the keys are not accepted: "
-    } else {
-        ""
-    };
-    format!("{hint}{text}")
 }
 
 #[cfg(test)]

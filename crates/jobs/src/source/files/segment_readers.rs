@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::chunk::{ChunkContent, ChunkLimits, FileChunk, FileSegment, PendingFile};
 use super::chunk_buffers::ChunkBuffers;
-use super::list::FileRef;
+use super::file_ref::FileRef;
 use crate::engine::outcome::JobProgress;
 
 /// Bytes that a reader may read ahead, unless chunks are larger.

@@ -9,7 +9,7 @@ use std::mem;
 
 use flate2::bufread::GzDecoder;
 
-use super::list::FilePacking;
+use super::file_ref::FilePacking;
 
 /// Bytes of the extra data that an error quotes.
 const QUOTED: usize = 40;

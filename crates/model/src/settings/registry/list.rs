@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::{SettingRule, SettingScope, SettingSetter, SettingSpec, SettingValueType};
 use crate::handshake::{HandshakeKind, VERIFY_TOKEN_MAX};
 use crate::quota::{BYTES_MAX, REQUESTS_MAX};
-use crate::settings::{CompressionType, RejectionAction, SinkSyncMode};
+use crate::settings::spec::{
+    SettingRule, SettingScope, SettingSetter, SettingSpec, SettingValueType,
+};
+use crate::settings::values::{CompressionType, RejectionAction, SinkSyncMode};
 use crate::units::{ByteSize, HumanDuration};
 
 /// Maps a Rust type to its name in the API.
