@@ -1,8 +1,12 @@
 //! Client of the management API.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use forebay_api::error::ErrorName;
 use forebay_api::list::PagedResponse;
@@ -16,6 +20,7 @@ use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tower_service::Service as _;
 
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
@@ -25,6 +30,8 @@ use crate::endpoints::Endpoints;
 use crate::terminal;
 use crate::token;
 
+/// Header with the token.
+const TOKEN: &str = "x-storageapi-token";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for the end of a task.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -50,13 +57,35 @@ pub(crate) const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 #[derive(Debug)]
 pub(crate) struct ApiClient {
-    http: HttpClient,
+    transport: ApiTransport,
     base: String,
     /// Origin of the token, for error messages.
     token_from: Option<String>,
 }
 
+/// How requests reach the API.
+#[derive(Debug)]
+enum ApiTransport {
+    Http(HttpClient),
+    /// The API of the same process.
+    Local {
+        router: Router,
+        token: HeaderValue,
+    },
+}
+
 impl ApiClient {
+    /// A client of the API of the same process.
+    pub(crate) fn local(router: Router, token: &str) -> Result<Self, CliError> {
+        let token =
+            secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
+        Ok(Self {
+            transport: ApiTransport::Local { router, token },
+            base: "http://localhost".to_owned(),
+            token_from: None,
+        })
+    }
+
     pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
         let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
@@ -106,7 +135,7 @@ impl ApiClient {
         let token =
             secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
         let mut headers = HeaderMap::new();
-        headers.insert("x-storageapi-token", token);
+        headers.insert(TOKEN, token);
         let http = HttpClient::new(HttpClientConfig {
             headers,
             timeout: TIMEOUT,
@@ -114,7 +143,7 @@ impl ApiClient {
             authorities,
         });
         Ok(Self {
-            http: http.map_err(CliError::new)?,
+            transport: ApiTransport::Http(http.map_err(CliError::new)?),
             base: base.trim_end_matches('/').to_owned(),
             token_from: None,
         })
@@ -312,6 +341,12 @@ impl ApiClient {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<HttpResponse, CliError> {
+        let http = match &self.transport {
+            ApiTransport::Http(http) => http,
+            ApiTransport::Local { router, token } => {
+                return local_response(router.clone(), token.clone(), method, path, body).await;
+            }
+        };
         let url = format!("{}{path}", self.base);
         let url = Url::parse(&url)
             .map_err(|e| CliError::usage(format_args!("\"{url}\" is not an address: {e}")))?;
@@ -324,21 +359,46 @@ impl ApiClient {
             request.headers.insert(CONTENT_TYPE, json);
             request.body = Some(body);
         }
-        self.http
-            .send(request, SystemClock.now())
-            .await
-            .map_err(|e| {
-                if e.is_redirect() {
-                    return CliError::new(format_args!(
-                        "Forebay at {} responded with {e}",
-                        self.base
-                    ))
+        http.send(request, SystemClock.now()).await.map_err(|e| {
+            if e.is_redirect() {
+                return CliError::new(format_args!("Forebay at {} responded with {e}", self.base))
                     .hint("set --api to the address that accepts changes");
-                }
-                CliError::new(format_args!("can't reach Forebay at {}: {e}", self.base))
-                    .hint(unreachable(&self.base, &e.to_string()))
-            })
+            }
+            CliError::new(format_args!("can't reach Forebay at {}: {e}", self.base))
+                .hint(unreachable(&self.base, &e.to_string()))
+        })
     }
+}
+
+/// Response of the API of the same process.
+async fn local_response(
+    mut router: Router,
+    token: HeaderValue,
+    method: Method,
+    path: &str,
+    body: Option<Bytes>,
+) -> Result<HttpResponse, CliError> {
+    let invalid = |e: &dyn std::fmt::Display| CliError::new(format_args!("request {path}: {e}"));
+    let url = Url::parse(&format!("http://localhost{path}")).map_err(|e| invalid(&e))?;
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header(TOKEN, token)
+        .header(CONTENT_TYPE, "application/json")
+        .extension(ConnectInfo(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+        .body(body.map_or_else(Body::empty, Body::from))
+        .map_err(|e| invalid(&e))?;
+    let response = router.call(request).await;
+    let (head, body) = response.unwrap_or_else(|never| match never {}).into_parts();
+    let body = axum::body::to_bytes(body, RESPONSE_BYTES_MAX).await;
+    Ok(HttpResponse {
+        status: head.status,
+        headers: head.headers,
+        url,
+        body: body.map_err(|e| invalid(&e))?,
+        is_cut: false,
+        problem: None,
+    })
 }
 
 /// Fields of an error body that are used: one of the management API, or of another server at its address,

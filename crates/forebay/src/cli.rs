@@ -41,6 +41,8 @@ enum CliCommand {
     Serve(command::serve::ServeArgs),
     Demo(command::demo::DemoArgs),
     Apply(command::apply::ApplyArgs),
+    Export(command::export::ExportArgs),
+    Init(command::init::InitArgs),
     #[command(subcommand)]
     Source(command::source::SourceCommand),
     #[command(subcommand)]
@@ -107,6 +109,8 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Serve(args) => command::serve::run(args, env),
         CliCommand::Demo(args) => command::demo::run(args, env),
         CliCommand::Apply(args) => command::apply::run(args, env),
+        CliCommand::Export(args) => command::export::run(&args, env),
+        CliCommand::Init(args) => command::init::run(&args),
         CliCommand::Source(command) => command::source::run(command, env),
         CliCommand::Token(command) => command::token::run(command, env),
         CliCommand::Quota(command) => command::quota::run(command, env),

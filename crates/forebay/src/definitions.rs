@@ -1,14 +1,29 @@
-//! Definitions of sources and sinks, in a file or as arguments.
+//! Definitions of sources and sinks, in files or as arguments.
 
-mod apply;
 mod column;
-mod definition_lines;
+mod diff;
+mod export;
 mod file;
+mod follower;
+mod plan;
+mod problem;
+mod read;
+mod report;
+mod schema;
 mod send;
 mod topic;
+mod validated;
 
-pub(crate) use apply::{ApplyAction, ApplyPlan, ApplyStep};
 pub(crate) use column::{ColumnDefinition, parse_column};
-pub(crate) use file::{DefinitionFile, SinkDefinition, SourceDefinition, definition_error};
-pub(crate) use send::{rejected_steps, run_all};
+pub(crate) use diff::FieldDifference;
+pub(crate) use export::{export_sources, yaml_text};
+pub(crate) use file::{DefinitionFile, SinkDefinition, SourceDefinition};
+pub(crate) use follower::{DefinitionFollower, FollowerState};
+pub(crate) use plan::{ApplyAction, ApplyPlan, ApplyStep, PlanOptions};
+pub(crate) use problem::DefinitionProblem;
+pub(crate) use read::{DefinitionSet, problems_error, read_texts, set_of_folder};
+pub(crate) use report::ApplyReport;
+pub(crate) use schema::editor_schema;
+pub(crate) use send::{StepOutcome, rejected_steps, run_all};
 pub(crate) use topic::TopicDefinition;
+pub(crate) use validated::ApplyFailure;

@@ -158,7 +158,7 @@ fn is_stderr_writable() -> bool {
 
 /// Prints the error of a command, and the hint below it.
 pub(crate) fn print_error(failure: &CliError) {
-    if failure.code() == 0 {
+    if failure.is_silent() {
         return;
     }
     let (on, off) = if is_colored() {

@@ -2,8 +2,6 @@
 
 mod show;
 
-use std::collections::BTreeMap;
-
 use clap::Subcommand;
 use forebay_api::aggregation::{AggregatedSink, AggregatedSource, AggregationResponse};
 use forebay_api::source::{SourceList, SourceView};
@@ -211,8 +209,7 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
         name: args.name,
         id: args.id,
         description: args.description,
-        settings: BTreeMap::new(),
-        sinks: Vec::new(),
+        ..SourceDefinition::default()
     };
     let id = source.source_id()?;
     let path = format!("{SOURCES}/{id}");
@@ -221,14 +218,9 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
     if let Some(table) = args.sink {
         let sink = SinkDefinition {
             table: Some(table),
-            kafka: None,
-            http: None,
             backend: args.backend,
-            name: None,
-            id: None,
-            description: String::new(),
-            settings: BTreeMap::new(),
             columns: args.column,
+            ..SinkDefinition::default()
         };
         let made = async {
             let body = sink.request(&sink.sink_id()?);

@@ -132,5 +132,5 @@ fn handshakes_are_a_setting_of_a_source() {
     assert_eq!(ask().0, 405);
     assert!(apply("[put, hub]").contains("settings of source events updated"));
     assert_eq!(ask().0, 200);
-    assert!(apply("[put, hub]").contains("settings of source events unchanged"));
+    assert!(apply("[put, hub]").contains("= source events"));
 }

@@ -1,0 +1,365 @@
+//! Reads definition files: one, or all of a folder.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use forebay_schema::yaml::{PlainScalars, YamlNode, YamlPositions, YamlSpan};
+use forebay_schema::{DocumentViolation, SchemaView, document_violations};
+
+use super::problem::{DefinitionProblem, LineQuote};
+use super::schema::{definition_schema, for_each_secret, secret_names};
+use super::{DefinitionFile, SourceDefinition};
+use crate::cli_error::CliError;
+use crate::config::{Environment, substitute};
+
+/// Most files of a folder.
+const FILES_MAX: usize = 1000;
+/// Largest file.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Longest name of a set.
+const SET_CHARS_MAX: usize = 64;
+
+/// The sources of several files.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DefinitionSet {
+    files: Vec<DefinitionText>,
+    /// In the order of the files.
+    pub(crate) sources: Vec<PlacedSource>,
+}
+
+/// A source and where it is.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedSource {
+    /// Index of the file.
+    file: usize,
+    /// Index in the file.
+    index: usize,
+    pub(crate) definition: SourceDefinition,
+}
+
+/// A file, for its problems.
+#[derive(Clone, Debug, Default)]
+struct DefinitionText {
+    name: String,
+    text: String,
+    positions: YamlPositions,
+    /// Positions of secrets.
+    secrets: Vec<YamlSpan>,
+}
+
+/// Texts of definition files, by name.
+pub(crate) type DefinitionTexts = Vec<(String, String)>;
+
+/// Reads files and folders. Of a folder these are its files `*.yaml` and `*.yml`, sorted by name.
+pub(crate) fn read_texts(paths: &[PathBuf]) -> Result<DefinitionTexts, CliError> {
+    let mut texts = Vec::new();
+    for path in paths {
+        if path == Path::new("-") {
+            let text = std::io::read_to_string(std::io::stdin());
+            let text = text.map_err(|e| unreadable(path, &e))?;
+            texts.push(("-".to_owned(), text));
+            continue;
+        }
+        let metadata = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+        if metadata.is_dir() {
+            for file in files_of(path)? {
+                texts.push(read_text(&file)?);
+            }
+        } else {
+            texts.push(read_text(path)?);
+        }
+    }
+    Ok(texts)
+}
+
+/// The definition files of a folder, sorted; at least one.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+        let path = entry.map_err(|e| unreadable(folder, &e))?.path();
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        if is_yaml && !is_hidden && path.is_file() {
+            files.push(path);
+        }
+        if files.len() > FILES_MAX {
+            let folder = folder.display();
+            return Err(CliError::usage(format_args!(
+                "{folder} has more than {FILES_MAX} definition files"
+            )));
+        }
+    }
+    if files.is_empty() {
+        let folder = folder.display();
+        return Err(CliError::usage(format_args!(
+            "{folder} has no definition files (*.yaml, *.yml)"
+        )));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn read_text(file: &Path) -> Result<(String, String), CliError> {
+    let metadata = std::fs::metadata(file).map_err(|e| unreadable(file, &e))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        let file = file.display();
+        return Err(CliError::usage(format_args!(
+            "{file} is larger than {FILE_BYTES_MAX} bytes"
+        )));
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| unreadable(file, &e))?;
+    Ok((file.display().to_string(), text))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::usage(format_args!("can't read {}: {error}", path.display()))
+}
+
+/// Name of the set of a folder: the folder's name. `None` for files.
+pub(crate) fn set_of_folder(paths: &[PathBuf]) -> Option<String> {
+    let [folder] = paths else { return None };
+    let folder = std::fs::canonicalize(folder).ok()?;
+    if !folder.is_dir() {
+        return None;
+    }
+    let name = folder.file_name()?.to_string_lossy().into_owned();
+    Some(name.chars().take(SET_CHARS_MAX).collect())
+}
+
+impl DefinitionSet {
+    /// Parses and validates files; returns all problems.
+    pub(crate) fn from_texts(
+        texts: DefinitionTexts,
+        env: &Environment,
+    ) -> Result<Self, Vec<DefinitionProblem>> {
+        let mut set = Self::default();
+        let mut problems = Vec::new();
+        for (name, text) in texts {
+            let file = set.files.len();
+            match set.parse(name, text, env) {
+                Ok(definitions) => {
+                    let sources = definitions.sources.into_iter().enumerate();
+                    set.sources
+                        .extend(sources.map(|(index, definition)| PlacedSource {
+                            file,
+                            index,
+                            definition,
+                        }));
+                }
+                Err(found) => problems.extend(found),
+            }
+        }
+        problems.extend(set.violations());
+        if problems.is_empty() {
+            Ok(set)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Adds a file, and parses it.
+    fn parse(
+        &mut self,
+        name: String,
+        text: String,
+        env: &Environment,
+    ) -> Result<DefinitionFile, Vec<DefinitionProblem>> {
+        let index = self.files.len();
+        let parsed = YamlNode::parse(&text);
+        self.files.push(DefinitionText {
+            name,
+            text,
+            ..DefinitionText::default()
+        });
+        let node = match parsed {
+            Ok(node) => node,
+            Err(error) => return Err(vec![self.syntax_problem(index, error)]),
+        };
+        let schema = definition_schema();
+        let mut document = node.value();
+        let file = &mut self.files[index];
+        file.positions = YamlPositions::of(&node);
+        let violations = document_violations(schema, &mut document, &PlainScalars::of(&node));
+        let mut unresolved = Vec::new();
+        for_each_secret(
+            &SchemaView::root(schema),
+            &mut document,
+            "",
+            &mut |path, secret| {
+                file.secrets.extend(file.positions.value(path));
+                match substitute(secret, env) {
+                    Ok(None) => {}
+                    Ok(Some(text)) => *secret = text,
+                    Err(message) => unresolved.push((path.to_owned(), message)),
+                }
+            },
+        );
+        let mut problems: Vec<DefinitionProblem> = Vec::new();
+        problems.extend(violations.iter().map(|v| self.schema_problem(index, v)));
+        let unresolved = unresolved.into_iter();
+        problems.extend(unresolved.map(|(path, message)| self.problem(index, &path, message)));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        match serde_path_to_error::deserialize::<_, DefinitionFile>(document) {
+            Ok(definitions) if definitions.sources.is_empty() => {
+                let message = format!("{} has no sources", self.files[index].name);
+                Err(vec![self.problem(index, "sources", message)])
+            }
+            Ok(definitions) => Ok(definitions),
+            Err(error) => {
+                let path = error.path().to_string();
+                Err(vec![self.problem(
+                    index,
+                    &path,
+                    error.into_inner().to_string(),
+                )])
+            }
+        }
+    }
+
+    fn schema_problem(&self, file: usize, violation: &DocumentViolation) -> DefinitionProblem {
+        let path = &violation.path;
+        let message = if violation.is_null && !path.is_empty() {
+            "this is null in YAML, but a value is expected: write a text in quotes, or remove the key"
+                .to_owned()
+        } else {
+            // The position replaces all but the last name of the path.
+            let short = path.rsplit('.').next().unwrap_or(path);
+            match violation.message.strip_prefix(path.as_str()) {
+                Some(rest) if !path.is_empty() => format!("{short}{rest}"),
+                _ => violation.message.clone(),
+            }
+        };
+        if !violation.is_unknown_key {
+            return self.problem(file, path, message);
+        }
+        // The value of an unknown key may be a secret.
+        let text = &self.files[file];
+        let span = text.positions.key(path);
+        let hidden = span.map(|key| key.column + key.length as u64 + 1);
+        self.problem_at(file, path, message, span, hidden)
+    }
+
+    fn syntax_problem(
+        &self,
+        file: usize,
+        error: forebay_schema::yaml::YamlError,
+    ) -> DefinitionProblem {
+        let span = error.place.map(|(line, column)| YamlSpan {
+            line,
+            column,
+            length: 1,
+        });
+        // Where the secrets are is not known: a line with the name of one is not shown after it.
+        let line = span.and_then(|span| {
+            let index = usize::try_from(span.line).ok()?.checked_sub(1)?;
+            self.files[file].text.lines().nth(index)
+        });
+        let names = secret_names().iter();
+        let hidden = names.filter_map(|name| {
+            let before = line?.split_once(name.as_str())?.0;
+            Some((before.chars().count() + name.chars().count()) as u64 + 1)
+        });
+        self.problem_at(file, "", error.text, span, hidden.min())
+    }
+
+    /// A problem of the value at a path in a file.
+    fn problem(&self, file: usize, path: &str, message: String) -> DefinitionProblem {
+        let span = self.files[file].positions.nearest(path);
+        self.problem_at(file, path, message, span, None)
+    }
+
+    fn problem_at(
+        &self,
+        file: usize,
+        path: &str,
+        message: String,
+        span: Option<YamlSpan>,
+        hidden: Option<u64>,
+    ) -> DefinitionProblem {
+        let DefinitionText {
+            name,
+            text,
+            secrets,
+            ..
+        } = &self.files[file];
+        let quote = span.and_then(|span| {
+            let here = secrets.iter().filter(|secret| secret.line == span.line);
+            let here = here.map(|secret| secret.column);
+            LineQuote::new(text, span, here.chain(hidden))
+        });
+        DefinitionProblem {
+            file: name.clone(),
+            line: span.map(|span| span.line),
+            column: span.map(|span| span.column),
+            path: path.to_owned(),
+            message,
+            quote,
+        }
+    }
+
+    /// A problem of a source or its sink. `field` is a path below it, or empty.
+    pub(crate) fn problem_of(
+        &self,
+        source: usize,
+        sink: Option<usize>,
+        field: &str,
+        message: String,
+    ) -> Option<DefinitionProblem> {
+        let placed = self.sources.get(source)?;
+        let mut path = format!("sources[{}]", placed.index);
+        if let Some(sink) = sink {
+            path.push_str(&format!(".sinks[{sink}]"));
+        }
+        if !field.is_empty() {
+            path.push_str(&format!(".{field}"));
+        }
+        Some(self.problem(placed.file, &path, message))
+    }
+
+    /// Problems beyond the schema.
+    fn violations(&self) -> Vec<DefinitionProblem> {
+        let mut problems = Vec::new();
+        let mut ids = BTreeSet::new();
+        for (i, placed) in self.sources.iter().enumerate() {
+            let source = &placed.definition;
+            let message = match source.source_id() {
+                Ok(id) if ids.insert(id.clone()) => None,
+                Ok(id) => Some(format!(
+                    "source {id} is defined twice: change the name or id of one of them"
+                )),
+                Err(e) => Some(e.to_string()),
+            };
+            let field = if source.id.is_some() { "id" } else { "name" };
+            problems.extend(message.and_then(|m| self.problem_of(i, None, field, m)));
+            let mut sink_ids = BTreeSet::new();
+            for (k, sink) in source.sinks.iter().enumerate() {
+                let found = sink.violation().or_else(|| match sink.sink_id() {
+                    Ok(id) if sink_ids.insert(id.clone()) => None,
+                    Ok(id) => Some((
+                        "name",
+                        format!("sink {id} is defined twice: change the name or id of one of them"),
+                    )),
+                    Err(e) => Some(("name", e.to_string())),
+                });
+                let problem = found.and_then(|(field, m)| self.problem_of(i, Some(k), field, m));
+                problems.extend(problem);
+            }
+        }
+        problems
+    }
+}
+
+/// Error with all problems of files, as a compiler reports them.
+pub(crate) fn problems_error(problems: &[DefinitionProblem]) -> CliError {
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let text = texts.join("\n\nerror: ");
+    let hint = match problems.len() {
+        1 => "nothing was changed".to_owned(),
+        many => format!("{many} problems; nothing was changed"),
+    };
+    CliError::usage(text).hint(format_args!("\n{hint}"))
+}
