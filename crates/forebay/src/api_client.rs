@@ -222,9 +222,7 @@ impl ApiClient {
         loop {
             match task.status {
                 TaskStatus::Success => {
-                    for warning in &task.warnings {
-                        terminal::note(format_args!("warning: {warning}"));
-                    }
+                    task.warnings.iter().for_each(|w| self.warn(w));
                     return Ok(());
                 }
                 TaskStatus::Error => return Err(CliError::new(task.error.unwrap_or_default())),
@@ -243,6 +241,14 @@ impl ApiClient {
             task = self
                 .get(&format!("/v1/tasks/{}?{TASK_WAIT}", task.task_id))
                 .await?;
+        }
+    }
+
+    /// Reports a warning of a task: to the user, or in the log of the server.
+    fn warn(&self, warning: &str) {
+        match self.transport {
+            ApiTransport::Http(_) => terminal::note(format_args!("warning: {warning}")),
+            ApiTransport::Local { .. } => tracing::warn!(warning, "a definition has a warning"),
         }
     }
 

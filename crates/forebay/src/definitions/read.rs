@@ -167,7 +167,7 @@ impl DefinitionSet {
         env: &Environment,
     ) -> Result<DefinitionFile, Vec<DefinitionProblem>> {
         let index = self.files.len();
-        let parsed = YamlNode::parse(&text);
+        let parsed = YamlNode::parse_finite(&text);
         self.files.push(DefinitionText {
             name,
             text,

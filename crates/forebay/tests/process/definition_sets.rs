@@ -322,7 +322,7 @@ fn the_server_follows_its_folder() {
     assert_eq!(ids(&server).len(), 5);
     let shown = run(&mut server.command(&["status"]));
     assert_eq!(shown.code, Some(1), "{shown:?}");
-    assert!(shown.stdout.contains("type is uid"), "{shown:?}");
+    assert!(shown.stdout.contains("type is \"uid\""), "{shown:?}");
     let metrics = server.get("/metrics").1;
     assert!(
         metrics.contains("forebay_definitions_failing 1"),

@@ -138,7 +138,7 @@ fn json_has_the_same_differences() {
     let problem = &wrong["problems"][0];
     assert_eq!(
         (&problem["line"], &problem["column"]),
-        (&8.into(), &29.into())
+        (&8.into(), &31.into())
     );
     assert_eq!(problem["path"], "sources[0].sinks[0].columns[0].type");
 }
@@ -183,16 +183,16 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
         (
             EVENTS.replace("type: uuid", "type: uid"),
             vec![
-                "type is uid, allowed is uuid, datetime",
+                "type is \"uid\", allowed is uuid, datetime",
                 "did you mean uuid?",
-                "events.yaml:8:29\n",
+                "events.yaml:8:31\n",
                 "8 |           - { name: id, type: uid }\n",
-                "  |                             ^^^\n",
+                "  |                               ^^^\n",
             ],
         ),
         (
             EVENTS.replace("'Body(\"price\")", "'Bod(\"price\")"),
-            vec!["sink my-events/events: ", "events.yaml:14:48\n", "1:1"],
+            vec!["sink my-events/events: ", "events.yaml:14:54\n", "1:1"],
         ),
         (
             EVENTS.replace("name: at", "name: ID"),
@@ -229,8 +229,8 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
             twice,
             vec![
                 "3 problems; nothing was changed",
-                "events.yaml:13:50\n",
-                "events.yaml:14:45\n",
+                "events.yaml:13:43\n",
+                "events.yaml:14:54\n",
                 "sink my-events/x: ",
                 "events.yaml:16:16\n",
                 "tableId",

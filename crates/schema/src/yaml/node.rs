@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, NonFiniteFloatPolicy, Spanned};
 
 use super::{PlainScalar, YamlError, plain_at, yaml_error};
 
@@ -62,6 +62,42 @@ impl YamlNode {
         node.keep_plain(text);
         node.measure(text);
         Ok(node)
+    }
+
+    /// Parses a document whose infinite numbers and NaN are texts, as they are written: JSON has no
+    /// such numbers, and a text may be expected.
+    ///
+    /// # Errors
+    /// The text is not YAML.
+    pub fn parse_finite(text: &str) -> Result<Self, YamlError> {
+        let options = serde_saphyr::options! {
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        };
+        let parsed = serde_saphyr::from_str_with_options(text, options);
+        let mut node: Self = parsed.map_err(|e| yaml_error(&e))?;
+        node.keep_plain(text);
+        node.measure(text);
+        node.write_out_numbers();
+        Ok(node)
+    }
+
+    /// Replaces numbers that JSON does not have, which are read as null, by their text.
+    fn write_out_numbers(&mut self) {
+        match &mut self.content {
+            YamlContent::Scalar(value) => {
+                let plain = self.plain.as_ref().map(|plain| plain.text.as_str());
+                let is_null = |text: &str| matches!(text, "~" | "null" | "Null" | "NULL");
+                if let Some(text) = plain.filter(|text| value.is_null() && !is_null(text)) {
+                    *value = Value::from(text);
+                    self.plain = None;
+                }
+            }
+            YamlContent::List(items) => items.iter_mut().for_each(Self::write_out_numbers),
+            YamlContent::Map(entries) => {
+                let nodes = entries.iter_mut();
+                nodes.for_each(|(_, node)| node.write_out_numbers());
+            }
+        }
     }
 
     fn keep_plain(&mut self, source: &str) {
