@@ -1,12 +1,9 @@
 //! Client of the management API.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use forebay_api::error::ErrorName;
 use forebay_api::list::PagedResponse;
@@ -20,7 +17,6 @@ use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tower_service::Service as _;
 
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
@@ -29,6 +25,10 @@ use crate::config::Environment;
 use crate::endpoints::Endpoints;
 use crate::terminal;
 use crate::token;
+
+mod local;
+
+use local::local_response;
 
 /// Header with the token.
 const TOKEN: &str = "x-storageapi-token";
@@ -374,37 +374,6 @@ impl ApiClient {
                 .hint(unreachable(&self.base, &e.to_string()))
         })
     }
-}
-
-/// Response of the API of the same process.
-async fn local_response(
-    mut router: Router,
-    token: HeaderValue,
-    method: Method,
-    path: &str,
-    body: Option<Bytes>,
-) -> Result<HttpResponse, CliError> {
-    let invalid = |e: &dyn std::fmt::Display| CliError::new(format_args!("request {path}: {e}"));
-    let url = Url::parse(&format!("http://localhost{path}")).map_err(|e| invalid(&e))?;
-    let request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header(TOKEN, token)
-        .header(CONTENT_TYPE, "application/json")
-        .extension(ConnectInfo(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
-        .body(body.map_or_else(Body::empty, Body::from))
-        .map_err(|e| invalid(&e))?;
-    let response = router.call(request).await;
-    let (head, body) = response.unwrap_or_else(|never| match never {}).into_parts();
-    let body = axum::body::to_bytes(body, RESPONSE_BYTES_MAX).await;
-    Ok(HttpResponse {
-        status: head.status,
-        headers: head.headers,
-        url,
-        body: body.map_err(|e| invalid(&e))?,
-        is_cut: false,
-        problem: None,
-    })
 }
 
 /// Fields of an error body that are used: one of the management API, or of another server at its address,

@@ -60,6 +60,11 @@ impl CliError {
         self
     }
 
+    /// The message without the advice.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether there is nothing to print.
     pub(crate) fn is_silent(&self) -> bool {
         self.message.is_empty()

@@ -5,6 +5,7 @@ use forebay_api::sink::{SinkList, SinkView};
 use forebay_api::source::{SourceList, SourceView};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::schema::refer_to_secrets;
 use super::{DefinitionFile, SinkDefinition, SourceDefinition};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
@@ -29,6 +30,15 @@ async fn export_source(api: &ApiClient, view: SourceView) -> Result<SourceDefini
         .buffered(PARALLEL_REQUESTS)
         .try_collect()
         .await?;
+    refer_to_secrets("SourceDefinition", &mut source.wire, &view.source_id);
+    for sink in &mut source.sinks {
+        let name = format!(
+            "{}_{}",
+            view.source_id,
+            sink.id.as_deref().unwrap_or_default()
+        );
+        refer_to_secrets("SinkDefinition", &mut sink.wire, &name);
+    }
     source.simplify();
     Ok(source)
 }

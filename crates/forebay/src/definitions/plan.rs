@@ -2,25 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use forebay_api::settings::{SettingChange, SettingView, SettingsView};
+use forebay_api::settings::{SettingView, SettingsView};
 use forebay_api::sink::{SinkList, SinkView};
 use forebay_api::source::SourceView;
 use futures::{StreamExt, TryStreamExt, stream};
-use reqwest::Method;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::diff::{FieldDifference, differences};
-use super::file::{SETTINGS, full_setting_name};
 use super::schema::secret_paths;
+use super::step::{ApplyAction, ApplyStep, SET};
 use super::{SinkDefinition, SourceDefinition};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
-
-/// Description of the versions created here.
-const APPLIED: &str = "Applied a definition file.";
-/// Field with the set of a source or sink.
-const SET: &str = "definitionSet";
 
 /// How definitions are applied.
 #[derive(Clone, Debug, Default)]
@@ -31,185 +24,6 @@ pub(crate) struct PlanOptions {
     pub(crate) prune: bool,
     /// Make defined sources and sinks of others part of the set.
     pub(crate) adopt: bool,
-}
-
-/// Change to a source or sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum ApplyAction {
-    Create,
-    Update,
-    Delete,
-    /// It already matches.
-    Keep,
-}
-
-impl ApplyAction {
-    /// Name in log lines.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Create => "created",
-            Self::Update => "changed",
-            Self::Delete => "deleted",
-            Self::Keep => "unchanged",
-        }
-    }
-
-    /// Sign in front of a line.
-    pub(crate) fn sign(self) -> char {
-        match self {
-            Self::Create => '+',
-            Self::Update => '~',
-            Self::Delete => '-',
-            Self::Keep => '=',
-        }
-    }
-}
-
-/// Change to one source or sink.
-#[derive(Clone, Debug)]
-pub(crate) struct ApplyStep {
-    /// Id of the source.
-    pub(crate) source: String,
-    /// Id of the sink; `None` for the source itself.
-    pub(crate) sink: Option<String>,
-    pub(crate) action: ApplyAction,
-    /// Fields that differ; of a new one all.
-    pub(crate) fields: Vec<FieldDifference>,
-    /// Indices of the source and its sink in the definitions.
-    pub(crate) place: Option<(usize, Option<usize>)>,
-    /// In order. A sink that is deleted with its source has none.
-    pub(super) requests: Vec<StepRequest>,
-}
-
-/// A request of a step.
-#[derive(Clone, Debug)]
-pub(super) struct StepRequest {
-    pub(super) method: Method,
-    pub(super) path: String,
-    pub(super) body: Value,
-}
-
-impl ApplyStep {
-    fn new(source: &str, sink: Option<&str>, place: Option<(usize, Option<usize>)>) -> Self {
-        Self {
-            source: source.to_owned(),
-            sink: sink.map(str::to_owned),
-            action: ApplyAction::Keep,
-            fields: Vec::new(),
-            place,
-            requests: Vec::new(),
-        }
-    }
-
-    pub(crate) fn has_change(&self) -> bool {
-        self.action != ApplyAction::Keep
-    }
-
-    /// Name, like `source my-events`.
-    pub(crate) fn what(&self) -> String {
-        match &self.sink {
-            None => format!("source {}", self.source),
-            Some(sink) => format!("sink {}/{sink}", self.source),
-        }
-    }
-
-    fn path(&self) -> String {
-        let source = format!("{SOURCES}/{}", self.source);
-        match &self.sink {
-            None => source,
-            Some(sink) => format!("{source}/sinks/{sink}"),
-        }
-    }
-
-    /// Makes it a deletion.
-    fn delete(mut self, with_source: bool) -> Self {
-        self.action = ApplyAction::Delete;
-        if !with_source {
-            self.requests.push(StepRequest {
-                method: Method::DELETE,
-                path: self.path(),
-                body: Value::Null,
-            });
-        }
-        self
-    }
-
-    /// Adds a request to change the definition.
-    fn update(&mut self, mut body: Value) {
-        body["changeDescription"] = APPLIED.into();
-        self.action = ApplyAction::Update;
-        self.requests.push(StepRequest {
-            method: Method::PATCH,
-            path: self.path(),
-            body,
-        });
-    }
-
-    fn create(&mut self, path: String, mut body: Value, set: Option<&String>) {
-        if let Some(set) = set {
-            body[SET] = set.as_str().into();
-        }
-        self.action = ApplyAction::Create;
-        self.requests.push(StepRequest {
-            method: Method::POST,
-            path,
-            body,
-        });
-    }
-
-    /// Adds a request to change settings, if any differ.
-    fn change_settings(
-        &mut self,
-        wanted: &BTreeMap<String, Value>,
-        now: &[SettingView],
-        resets: bool,
-    ) {
-        let in_force = |key: &str| now.iter().find(|s| s.key == key).map(|s| &s.value);
-        let mut changes = Vec::new();
-        for (name, value) in wanted {
-            let key = full_setting_name(name);
-            let old = in_force(&key);
-            if old != Some(value) {
-                let field = format!("settings.{name}");
-                self.fields.push(FieldDifference::new(
-                    field,
-                    old.cloned(),
-                    Some(value.clone()),
-                ));
-                let value = value.clone();
-                changes.push(SettingChange { key, value });
-            }
-        }
-        let named: BTreeSet<String> = wanted.keys().map(|name| full_setting_name(name)).collect();
-        let own = now
-            .iter()
-            .filter(|s| resets && s.overwritten && !s.protected);
-        for setting in own.filter(|s| !named.contains(&s.key)) {
-            let name = setting.key.strip_prefix(SETTINGS).unwrap_or(&setting.key);
-            let field = format!("settings.{name}");
-            self.fields.push(FieldDifference::new(
-                field,
-                Some(setting.value.clone()),
-                None,
-            ));
-            changes.push(SettingChange {
-                key: setting.key.clone(),
-                value: Value::Null,
-            });
-        }
-        if changes.is_empty() {
-            return;
-        }
-        if self.action == ApplyAction::Keep {
-            self.action = ApplyAction::Update;
-        }
-        self.requests.push(StepRequest {
-            method: Method::PATCH,
-            path: format!("{}/settings", self.path()),
-            body: json!({ "changeDescription": APPLIED, "settings": changes }),
-        });
-    }
 }
 
 /// Steps for the sources and sinks of definitions, and for those to delete.
@@ -318,7 +132,7 @@ struct SourcePlan {
 }
 
 /// State of a resource on the server.
-struct Current<V> {
+struct CurrentState<V> {
     view: V,
     settings: Vec<SettingView>,
     is_owned: bool,
@@ -335,27 +149,12 @@ impl SourcePlan {
         let path = format!("{SOURCES}/{id}");
         let found: Option<SourceView> = api.find(&path).await?;
         let sinks_path = format!("{path}/sinks");
-        let there = match found {
+        let there = match &found {
             Some(_) => api.list::<SinkList>(&sinks_path).await?,
             None => Vec::new(),
         };
-        let current = match found {
-            Some(view) => {
-                let set = view.definition_set.clone();
-                Some(
-                    Current::new(
-                        api,
-                        view,
-                        set.as_ref(),
-                        &path,
-                        &definition.settings,
-                        options,
-                    )
-                    .await?,
-                )
-            }
-            None => None,
-        };
+        let settings = &definition.settings;
+        let current = CurrentState::new(api, found, &path, settings, options).await?;
         let mut steps = vec![source_step(
             definition,
             (index, &id),
@@ -373,14 +172,8 @@ impl SourcePlan {
         let of_sinks = stream::iter(wanted.into_iter().enumerate())
             .map(async |(k, (sink, sink_id, found))| {
                 let path = format!("{sinks_path}/{sink_id}");
-                let current = match found {
-                    Some(view) => {
-                        let set = view.definition_set.clone();
-                        let set = set.as_ref();
-                        Some(Current::new(api, view, set, &path, &sink.settings, options).await?)
-                    }
-                    None => None,
-                };
+                let settings = &sink.settings;
+                let current = CurrentState::new(api, found, &path, settings, options).await?;
                 let step = ApplyStep::new(&id, Some(&sink_id), Some((index, Some(k))));
                 Ok::<_, CliError>(sink_step(sink, step, current.as_ref(), options))
             })
@@ -420,16 +213,34 @@ impl SourcePlan {
     }
 }
 
-impl<V> Current<V> {
+/// A source or a sink.
+trait DefinedView {
+    fn definition_set(&self) -> Option<&String>;
+}
+
+impl DefinedView for SourceView {
+    fn definition_set(&self) -> Option<&String> {
+        self.definition_set.as_ref()
+    }
+}
+
+impl DefinedView for SinkView {
+    fn definition_set(&self) -> Option<&String> {
+        self.definition_set.as_ref()
+    }
+}
+
+impl<V: DefinedView> CurrentState<V> {
     /// Adds the settings to a view, if they are needed.
     async fn new(
         api: &ApiClient,
-        view: V,
-        set: Option<&String>,
+        found: Option<V>,
         path: &str,
         wanted: &BTreeMap<String, Value>,
         options: &PlanOptions,
-    ) -> Result<Self, CliError> {
+    ) -> Result<Option<Self>, CliError> {
+        let Some(view) = found else { return Ok(None) };
+        let set = view.definition_set();
         let is_owned = set.is_some() && set == options.set.as_ref();
         let settings = if wanted.is_empty() && !(options.prune && is_owned) {
             Vec::new()
@@ -437,11 +248,11 @@ impl<V> Current<V> {
             let path = format!("{path}/settings");
             api.get::<SettingsView>(&path).await?.settings
         };
-        Ok(Self {
+        Ok(Some(Self {
             view,
             settings,
             is_owned,
-        })
+        }))
     }
 }
 
@@ -462,7 +273,7 @@ fn adoption(
 fn source_step(
     definition: &SourceDefinition,
     (index, id): (usize, &str),
-    current: Option<&Current<SourceView>>,
+    current: Option<&CurrentState<SourceView>>,
     options: &PlanOptions,
 ) -> ApplyStep {
     let mut step = ApplyStep::new(id, None, Some((index, None)));
@@ -498,7 +309,7 @@ fn source_step(
 fn sink_step(
     definition: &SinkDefinition,
     mut step: ApplyStep,
-    current: Option<&Current<SinkView>>,
+    current: Option<&CurrentState<SinkView>>,
     options: &PlanOptions,
 ) -> ApplyStep {
     let id = step.sink.clone().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Reads definition files: one, or all of a folder.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use forebay_schema::yaml::{PlainScalars, YamlNode, YamlPositions, YamlSpan};
@@ -14,8 +15,8 @@ use crate::config::{Environment, substitute};
 
 /// Most files of a folder.
 const FILES_MAX: usize = 1000;
-/// Largest file.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of all files.
+const BYTES_MAX: u64 = 64 << 20;
 /// Longest name of a set.
 const SET_CHARS_MAX: usize = 64;
 
@@ -52,22 +53,25 @@ pub(crate) type DefinitionTexts = Vec<(String, String)>;
 
 /// Reads files and folders. Of a folder these are its files `*.yaml` and `*.yml`, sorted by name.
 pub(crate) fn read_texts(paths: &[PathBuf]) -> Result<DefinitionTexts, CliError> {
-    let mut texts = Vec::new();
+    let mut files = Vec::new();
     for path in paths {
-        if path == Path::new("-") {
-            let text = std::io::read_to_string(std::io::stdin());
-            let text = text.map_err(|e| unreadable(path, &e))?;
-            texts.push(("-".to_owned(), text));
-            continue;
-        }
-        let metadata = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
-        if metadata.is_dir() {
-            for file in files_of(path)? {
-                texts.push(read_text(&file)?);
-            }
+        let is_stdin = path == Path::new("-");
+        if !is_stdin
+            && std::fs::metadata(path)
+                .map_err(|e| unreadable(path, &e))?
+                .is_dir()
+        {
+            files.extend(files_of(path)?);
         } else {
-            texts.push(read_text(path)?);
+            files.push(path.clone());
         }
+    }
+    let mut texts = Vec::with_capacity(files.len());
+    let mut left = BYTES_MAX;
+    for file in files {
+        let text = read_text(&file, left)?;
+        left -= text.len() as u64;
+        texts.push((file.display().to_string(), text));
     }
     Ok(texts)
 }
@@ -101,16 +105,22 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(files)
 }
 
-fn read_text(file: &Path) -> Result<(String, String), CliError> {
-    let metadata = std::fs::metadata(file).map_err(|e| unreadable(file, &e))?;
-    if metadata.len() > FILE_BYTES_MAX {
-        let file = file.display();
+/// A text of at most `max` bytes.
+fn read_text(file: &Path, max: u64) -> Result<String, CliError> {
+    let mut text = String::new();
+    let mut read = |from: &mut dyn Read| from.take(max + 1).read_to_string(&mut text);
+    let read = match file == Path::new("-") {
+        true => read(&mut std::io::stdin().lock()),
+        false => std::fs::File::open(file).and_then(|mut file| read(&mut file)),
+    };
+    read.map_err(|e| unreadable(file, &e))?;
+    if text.len() as u64 > max {
+        let megabytes = BYTES_MAX >> 20;
         return Err(CliError::usage(format_args!(
-            "{file} is larger than {FILE_BYTES_MAX} bytes"
+            "the definition files have more than {megabytes} MB"
         )));
     }
-    let text = std::fs::read_to_string(file).map_err(|e| unreadable(file, &e))?;
-    Ok((file.display().to_string(), text))
+    Ok(text)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> CliError {

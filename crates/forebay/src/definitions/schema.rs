@@ -187,6 +187,59 @@ pub(super) fn secret_paths(definition: &str, value: &Value) -> Vec<String> {
     paths
 }
 
+/// Replaces the secrets of a source or sink by references to variables, and adds them where they are
+/// required: the API does not return them. `name` is the start of the variables' names.
+pub(super) fn refer_to_secrets(definition: &str, fields: &mut Map<String, Value>, name: &str) {
+    let schema = &definition_schema()["$defs"];
+    let schema = SchemaView::new(&schema[definition], schema.as_object());
+    let mut value = Value::Object(std::mem::take(fields));
+    add_references(&schema, &mut value, name);
+    if let Value::Object(changed) = value {
+        *fields = changed;
+    }
+}
+
+fn add_references(schema: &SchemaView<'_>, value: &mut Value, name: &str) {
+    match value {
+        Value::Array(items) => {
+            let Some(schema) = schema.items() else { return };
+            for (i, item) in items.iter_mut().enumerate() {
+                add_references(&schema, item, &format!("{name}_{i}"));
+            }
+        }
+        Value::Object(fields) => {
+            let tag = fields.get("type").and_then(Value::as_str);
+            let variants = schema.variants().unwrap_or_default();
+            let variant = variants.iter().find(|(name, _)| Some(*name) == tag);
+            let schema = variant.map_or(schema, |(_, variant)| variant);
+            let required = schema.required();
+            for (field, below) in schema.properties() {
+                let name = format!("{name}_{field}");
+                let is_needed = required.contains(&field) || fields.contains_key(field);
+                if below.is_secret() && is_needed {
+                    fields.insert(field.to_owned(), reference(&name).into());
+                } else if let Some(value) = fields.get_mut(field) {
+                    add_references(&below, value, &name);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// A reference to a variable.
+fn reference(name: &str) -> String {
+    let letter = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(letter).collect();
+    format!("${{{name}}}")
+}
+
 /// Names of the properties that are secrets, anywhere in a definition.
 pub(super) fn secret_names() -> &'static [String] {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -293,6 +346,41 @@ mod tests {
             let all: Vec<&str> = all.iter().map(String::as_str).collect();
             has(named(definition), &all, mapped);
         }
+    }
+
+    #[test]
+    fn secrets_are_found_and_become_references() {
+        let schema = json!({
+            "type": "object",
+            "properties": { "verify": { "$ref": "#/$defs/Verify" } },
+            "$defs": {
+                "Verify": { "oneOf": [
+                    { "properties": { "type": { "const": "github" }, "secret": { "$ref": "#/$defs/Secret" } },
+                      "required": ["type", "secret"] },
+                    { "properties": { "type": { "const": "none" } }, "required": ["type"] },
+                ] },
+                "Secret": { "type": "string", "writeOnly": true },
+            },
+        });
+        let schema = SchemaView::root(&schema);
+        let mut value = json!({ "verify": { "type": "github", "secret": "s3cret" } });
+        let mut found = Vec::new();
+        for_each_secret(&schema, &mut value, "", &mut |path, text| {
+            found.push(format!("{path}={text}"));
+        });
+        assert_eq!(found, ["verify.secret=s3cret"]);
+        // The API returns a mask, or nothing.
+        for shown in [
+            json!({ "type": "github", "secret": "***" }),
+            json!({ "type": "github" }),
+        ] {
+            let mut value = json!({ "verify": shown });
+            add_references(&schema, &mut value, "my-shop");
+            assert_eq!(value["verify"]["secret"], "${MY_SHOP_VERIFY_SECRET}");
+        }
+        let mut value = json!({ "verify": { "type": "none" } });
+        add_references(&schema, &mut value, "my-shop");
+        assert_eq!(value, json!({ "verify": { "type": "none" } }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use forebay_api::definitions::{
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 
-use super::plan::StepRequest;
+use super::step::StepRequest;
 use super::{ApplyAction, ApplyPlan, ApplyStep};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
@@ -56,7 +56,7 @@ pub(crate) async fn run_all(api: &ApiClient, plan: &ApplyPlan) -> Vec<StepOutcom
         while let Some((index, result)) = running.next().await {
             outcomes[index] = match result {
                 Ok(()) => StepOutcome::Done,
-                Err(failure) => StepOutcome::Failed(failure.to_string()),
+                Err(failure) => StepOutcome::Failed(failure.message().to_owned()),
             };
         }
         for (step, outcome) in plan.steps.iter().zip(&outcomes) {

@@ -1,5 +1,7 @@
 //! Definition sets: pruning, export, `init`, and the folder that the server follows.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::Value;
@@ -377,4 +379,87 @@ fn a_reload_changes_the_folder() {
     wait_for("the definitions", || {
         (ids(&server).len() == 3).then_some(())
     });
+}
+
+/// A proxy that answers 500 to requests that contain `text`.
+fn refusing(server: SocketAddr, text: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let upstream = TcpStream::connect(server).unwrap();
+            let (from, to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            std::thread::spawn(move || refuse(from, to, text));
+            std::thread::spawn(move || {
+                let (mut from, mut to) = (upstream, client);
+                drop(std::io::copy(&mut from, &mut to));
+                drop(to.shutdown(Shutdown::Write));
+            });
+        }
+    });
+    address
+}
+
+fn refuse(mut client: TcpStream, mut server: TcpStream, text: &str) {
+    let mut bytes = vec![0; 64 << 10];
+    while let Ok(n @ 1..) = client.read(&mut bytes) {
+        if String::from_utf8_lossy(&bytes[..n]).contains(text) {
+            let answer = "HTTP/1.1 500 Refused\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            drop(client.write_all(answer.as_bytes()));
+            break;
+        }
+        if server.write_all(&bytes[..n]).is_err() {
+            break;
+        }
+    }
+    drop(server.shutdown(Shutdown::Write));
+}
+
+#[test]
+fn a_failed_change_does_not_hide_others_and_prevents_deletions() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let files = folder(dir.path(), &[("old.yaml", "sources: [{ name: Old }]\n")]);
+    server.ok(&["apply", "-f", &files]);
+    let proxy = refusing(server.api, "POST /v1/branches/default/sources/shop/sinks");
+    let files = folder(
+        dir.path(),
+        &[("a-shop.yaml", SHOP), ("office.yaml", OFFICE)],
+    );
+    let apply = |through_proxy: bool| {
+        let mut command = server.command(&["apply", "-f", &files, "--prune", "--yes"]);
+        if through_proxy {
+            command.env("FOREBAY_API", format!("http://{proxy}"));
+        }
+        run(&mut command)
+    };
+    let ended = apply(true);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines[0], "+ source shop");
+    assert!(lines[1].starts_with("! sink shop/orders: "), "{ended:?}");
+    assert!(lines[2].starts_with("! sink shop/carts: "), "{ended:?}");
+    assert_eq!(lines[3..5], ["+ source office", "+ sink office/visits"]);
+    assert_eq!(
+        lines[5],
+        "! source old: not tried: another change has failed"
+    );
+    let summary = "3 created, 0 changed, 0 deleted, 0 unchanged, 3 failed";
+    assert_eq!(lines.last(), Some(&summary));
+    assert!(
+        ended
+            .stderr
+            .contains("3 of 6 sources and sinks were not applied"),
+        "{ended:?}"
+    );
+    assert!(ids(&server).contains(&"old".to_owned()));
+    // The next time it goes on.
+    let ended = apply(false);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("2 created, 0 changed, 1 deleted, 3 unchanged"),
+        "{ended:?}"
+    );
 }

@@ -229,7 +229,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
             twice,
             vec![
                 "3 problems; nothing was changed",
-                "events.yaml:13:43\n",
+                "events.yaml:13:45\n",
                 "events.yaml:14:54\n",
                 "sink my-events/x: ",
                 "events.yaml:16:16\n",
