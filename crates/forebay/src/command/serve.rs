@@ -168,16 +168,7 @@ async fn serve(
         }
     };
     metrics.attach_node(&node);
-    tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
-    if token.is_new
-        && let Some(file) = &token.file
-    {
-        tracing::info!(file = %file.display(), "created a token for the management API");
-    }
-    let _published = publish(config, &node);
-    warn_of_readers(&config.data_dir);
-    let status = report_ready(&manager, config, &node);
-    banner::show(&node, config.api.tls.is_some(), started, &token);
+    let (_published, status) = announce(config, &node, &manager, started, &token);
     let (definitions, settings) = watch::channel(config.definitions.clone());
     let following = follow_definitions(loaded.env.clone(), settings, &node, &token)?;
     tokio::pin!(following);
@@ -247,6 +238,28 @@ fn follow_definitions(
             None => std::future::pending().await,
         }
     })
+}
+
+/// Tells logs, clients, the service manager and the user that the server is ready. Returns its published
+/// addresses, and its status line.
+fn announce(
+    config: &Config,
+    node: &RunningNode,
+    manager: &ServiceManager,
+    started: &ProcessInvocation,
+    token: &ApiToken,
+) -> (Option<PublishedEndpoints>, String) {
+    tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
+    if token.is_new
+        && let Some(file) = &token.file
+    {
+        tracing::info!(file = %file.display(), "created a token for the management API");
+    }
+    let published = publish(config, node);
+    warn_of_readers(&config.data_dir);
+    let status = report_ready(manager, config, node);
+    banner::show(node, config.api.tls.is_some(), started, token);
+    (published, status)
 }
 
 /// Reports the end of the start to the service manager; returns its status line.

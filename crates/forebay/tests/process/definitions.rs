@@ -164,12 +164,6 @@ fn sinks_that_are_not_in_the_file_are_not_changed() {
 
 /// Invalid files with parts of their error messages.
 fn mistakes() -> Vec<(String, Vec<&'static str>)> {
-    // A second invalid sink, and a valid source.
-    let twice = EVENTS
-        .replace("path: user.id", "path: 'user['")
-        .replace("Body(\"price\")", "Body(")
-        + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
-           \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
     vec![
         (
             EVENTS.replace("columns:", "colums:"),
@@ -225,6 +219,18 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
                 .to_owned(),
             vec!["sink my-events/events: ", "events.yaml:6:27\n", "none"],
         ),
+    ]
+}
+
+/// Several mistakes in one file.
+fn combined_mistakes() -> Vec<(String, Vec<&'static str>)> {
+    // A second invalid sink, and a valid source.
+    let twice = EVENTS
+        .replace("path: user.id", "path: 'user['")
+        .replace("Body(\"price\")", "Body(")
+        + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
+           \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
+    vec![
         (
             twice,
             vec![
@@ -250,7 +256,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
 fn an_invalid_file_changes_nothing_and_reports_every_violation_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
-    for (content, said) in mistakes() {
+    for (content, said) in mistakes().into_iter().chain(combined_mistakes()) {
         let file = write(dir.path(), &content);
         for more in [&["--dry-run"][..], &[]] {
             let args = [&["apply", "-f", &file], more].concat();
