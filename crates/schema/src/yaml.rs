@@ -10,8 +10,10 @@ use serde_json::Value;
 use serde_saphyr::{Error, Location};
 
 mod node;
+mod position;
 
 pub use node::{YamlContent, YamlKey, YamlNode};
+pub use position::{YamlPositions, YamlSpan};
 
 /// A plain scalar that YAML reads as another type than string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,13 @@ impl PlainScalars {
     /// The plain scalar at a path.
     pub fn get(&self, at: &str) -> Option<&PlainScalar> {
         self.0.get(at)?.as_ref()
+    }
+
+    /// The plain scalars of a document.
+    pub fn of(document: &YamlNode) -> Self {
+        let mut plains = Self::default();
+        plains.collect(document, String::new());
+        plains
     }
 
     fn collect(&mut self, node: &YamlNode, at: String) {
@@ -85,9 +94,7 @@ impl fmt::Display for YamlError {
 /// The text is not YAML, or has values that JSON does not support.
 pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
     let node = YamlNode::parse(text)?;
-    let mut plains = PlainScalars::default();
-    plains.collect(&node, String::new());
-    Ok((node.value(), plains))
+    Ok((node.value(), PlainScalars::of(&node)))
 }
 
 /// Converts an error of the library: its own messages name settings of a Rust library.
