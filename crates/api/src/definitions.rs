@@ -46,4 +46,8 @@ pub struct DefinitionViolation {
     pub error: String,
     /// Message for users.
     pub message: String,
+    /// Field of the body, like `table.mapping.columns[0].path`; absent if it is the change as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "table.tableId")]
+    pub field: Option<String>,
 }

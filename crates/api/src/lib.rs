@@ -21,6 +21,7 @@ mod names;
 pub mod params;
 pub mod quota;
 pub mod retry;
+mod schema;
 pub mod settings;
 pub mod sink;
 pub mod source;
@@ -31,3 +32,5 @@ pub mod tap;
 pub mod task;
 pub mod test_result;
 pub mod topic;
+
+pub use schema::json_schema;

@@ -33,6 +33,11 @@ pub struct SinkCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub topic: Option<TopicCreate>,
+    /// The definition set that it belongs to: `forebay apply --prune` of this set may delete it. An
+    /// extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64, nullable = false, example = "shop")]
+    pub definition_set: Option<String>,
 }
 
 /// Changes of a sink; absent fields are unchanged.
@@ -64,6 +69,10 @@ pub struct SinkUpdate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub topic: Option<TopicUpdate>,
+    /// The definition set that it belongs to; empty for none. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64, nullable = false)]
+    pub definition_set: Option<String>,
 }
 
 /// Type of a sink.
@@ -263,6 +272,10 @@ pub struct SinkView {
     pub name: String,
     /// Free text.
     pub description: String,
+    /// The definition set that it belongs to, if it was created by `forebay apply`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub definition_set: Option<String>,
     /// Only for type `table`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -37,6 +37,11 @@ pub struct SourceCreate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub verify: Option<SourceVerifyRequest>,
+    /// The definition set that it belongs to: `forebay apply --prune` of this set may delete it. An
+    /// extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64, nullable = false, example = "shop")]
+    pub definition_set: Option<String>,
 }
 
 /// Changes of a source; absent fields are unchanged.
@@ -64,6 +69,10 @@ pub struct SourceUpdate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub verify: Option<SourceVerifyRequest>,
+    /// The definition set that it belongs to; empty for none. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64, nullable = false)]
+    pub definition_set: Option<String>,
 }
 
 /// Protocol of a source.
@@ -91,6 +100,10 @@ pub struct SourceView {
     pub name: String,
     /// Free text.
     pub description: String,
+    /// The definition set that it belongs to, if it was created by `forebay apply`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub definition_set: Option<String>,
     /// Only for type `http`, and only with an admin token: the URL contains the secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -24,6 +24,27 @@ pub struct StatusResponse {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub store_error: Option<String>,
+    /// Definitions that the server applies itself, if it does; only for operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub definitions: Option<DefinitionsStatusView>,
+}
+
+/// Status of the definitions that the server applies itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DefinitionsStatus)]
+#[serde(rename_all = "camelCase")]
+pub struct DefinitionsStatusView {
+    /// Folder of the files.
+    pub dir: String,
+    /// When they were last applied; absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    pub applied_at: Option<Timestamp>,
+    /// Why the files are not applied; the former definitions remain in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
 }
 
 /// Health of a sink.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
 use forebay_api::error::ErrorName;
 use forebay_api::list::PagedResponse;
@@ -26,6 +27,12 @@ use crate::endpoints::Endpoints;
 use crate::terminal;
 use crate::token;
 
+mod local;
+
+use local::local_response;
+
+/// Header with the token.
+const TOKEN: &str = "x-storageapi-token";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for the end of a task.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -51,13 +58,35 @@ pub(crate) const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
 #[derive(Debug)]
 pub(crate) struct ApiClient {
-    http: HttpClient,
+    transport: ApiTransport,
     base: String,
     /// Origin of the token, for error messages.
     token_from: Option<String>,
 }
 
+/// How requests reach the API.
+#[derive(Debug)]
+enum ApiTransport {
+    Http(HttpClient),
+    /// The API of the same process.
+    Local {
+        router: Router,
+        token: HeaderValue,
+    },
+}
+
 impl ApiClient {
+    /// A client of the API of the same process.
+    pub(crate) fn local(router: Router, token: &str) -> Result<Self, CliError> {
+        let token =
+            secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
+        Ok(Self {
+            transport: ApiTransport::Local { router, token },
+            base: "http://localhost".to_owned(),
+            token_from: None,
+        })
+    }
+
     pub(crate) fn new(server: &ServerArgs, env: Environment) -> Result<Self, CliError> {
         terminal::set_verbosity(server.verbosity());
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
@@ -108,7 +137,7 @@ impl ApiClient {
         let token =
             secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
         let mut headers = HeaderMap::new();
-        headers.insert("x-storageapi-token", token);
+        headers.insert(TOKEN, token);
         let http = HttpClient::new(HttpClientConfig {
             headers,
             timeout: TIMEOUT,
@@ -116,7 +145,7 @@ impl ApiClient {
             authorities,
         });
         Ok(Self {
-            http: http.map_err(CliError::new)?,
+            transport: ApiTransport::Http(http.map_err(CliError::new)?),
             base: base.trim_end_matches('/').to_owned(),
             token_from: None,
         })
@@ -181,8 +210,11 @@ impl ApiClient {
 
     /// Opens a response that arrives over a long time.
     pub(crate) async fn stream(&self, path: &str) -> Result<HttpStream, CliError> {
+        let ApiTransport::Http(http) = &self.transport else {
+            return Err(CliError::new("the API of the same process has no streams"));
+        };
         let url = self.url(path)?;
-        let opened = self.http.stream(HttpRequest::get(url)).await;
+        let opened = http.stream(HttpRequest::get(url)).await;
         let opened = opened.map_err(|e| self.unanswered(&e))?;
         if opened.status().is_success() {
             return Ok(opened);
@@ -207,9 +239,7 @@ impl ApiClient {
         loop {
             match task.status {
                 TaskStatus::Success => {
-                    for warning in &task.warnings {
-                        terminal::note(format_args!("warning: {warning}"));
-                    }
+                    task.warnings.iter().for_each(|w| self.warn(w));
                     return Ok(());
                 }
                 TaskStatus::Error => return Err(CliError::new(task.error.unwrap_or_default())),
@@ -228,6 +258,14 @@ impl ApiClient {
             task = self
                 .get(&format!("/v1/tasks/{}?{TASK_WAIT}", task.task_id))
                 .await?;
+        }
+    }
+
+    /// Reports a warning of a task: to the user, or in the log of the server.
+    fn warn(&self, warning: &str) {
+        match self.transport {
+            ApiTransport::Http(_) => terminal::note(format_args!("warning: {warning}")),
+            ApiTransport::Local { .. } => tracing::warn!(warning, "a definition has a warning"),
         }
     }
 
@@ -326,6 +364,12 @@ impl ApiClient {
         path: &str,
         body: Option<Bytes>,
     ) -> Result<HttpResponse, CliError> {
+        let http = match &self.transport {
+            ApiTransport::Http(http) => http,
+            ApiTransport::Local { router, token } => {
+                return local_response(router.clone(), token.clone(), method, path, body).await;
+            }
+        };
         let url = self.url(path)?;
         let mut request = HttpRequest {
             method,
@@ -337,7 +381,7 @@ impl ApiClient {
             request.body = Some(body);
         }
         let (method, begun) = (request.method.clone(), tokio::time::Instant::now());
-        let sent = self.http.send(request, SystemClock.now()).await;
+        let sent = http.send(request, SystemClock.now()).await;
         let result = match &sent {
             Ok(response) => response.status.to_string(),
             Err(error) => error.to_string(),

@@ -42,6 +42,8 @@ enum CliCommand {
     Demo(command::demo::DemoArgs),
     Apply(command::apply::ApplyArgs),
     Test(command::test::TestArgs),
+    Export(command::export::ExportArgs),
+    Init(command::init::InitArgs),
     #[command(subcommand)]
     Source(command::source::SourceCommand),
     #[command(subcommand)]
@@ -135,6 +137,8 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Demo(args) => command::demo::run(args, env),
         CliCommand::Apply(args) => command::apply::run(args, env),
         CliCommand::Test(args) => command::test::run(&args, env),
+        CliCommand::Export(args) => command::export::run(&args, env),
+        CliCommand::Init(args) => command::init::run(&args),
         CliCommand::Source(command) => command::source::run(command, env),
         CliCommand::Token(command) => command::token::run(command, env),
         CliCommand::Quota(command) => command::quota::run(command, env),

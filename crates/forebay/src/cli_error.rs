@@ -37,20 +37,16 @@ impl CliError {
 
     /// The reader closed standard output, as `head` does: ends the command without an error.
     pub(crate) fn closed_output() -> Self {
+        Self::silent(0)
+    }
+
+    /// Ends the command with this exit code and without a message.
+    pub(crate) fn silent(code: u8) -> Self {
         Self {
             message: String::new(),
             hint: None,
             name: None,
-            code: 0,
-        }
-    }
-
-    /// Prefixes the message.
-    #[must_use]
-    pub(crate) fn with_context(self, what: impl fmt::Display) -> Self {
-        Self {
-            message: format!("{what}: {}", self.message),
-            ..self
+            code,
         }
     }
 
@@ -94,6 +90,11 @@ impl CliError {
             "exitCode": self.code,
         })
         .to_string()
+    }
+
+    /// Whether there is nothing to print.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
     }
 
     pub(crate) fn code(&self) -> u8 {

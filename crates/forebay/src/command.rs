@@ -9,6 +9,8 @@ pub(crate) mod config;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod init;
 pub(crate) mod job;
 pub(crate) mod log;
 pub(crate) mod lookup;

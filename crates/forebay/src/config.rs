@@ -19,6 +19,7 @@ use serde_json::Value;
 mod api;
 mod assignments;
 pub(crate) mod catalog;
+mod definitions;
 pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
@@ -43,6 +44,7 @@ pub(crate) mod yaml;
 
 pub(crate) use api::{ApiSection, listener_url};
 pub(crate) use assignments::KeyAssignments;
+pub(crate) use definitions::DefinitionsSection;
 pub(crate) use environment::Environment;
 pub(crate) use layers::ValueOrigin;
 pub(crate) use metadata::OnLatch;
@@ -103,6 +105,7 @@ pub(crate) struct Config {
     /// File with the token for the management API.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
+    pub(crate) definitions: DefinitionsSection,
     pub(crate) limits: DefinitionLimits,
     pub(crate) source: SourceSection,
     pub(crate) quota: QuotaSection,
@@ -146,6 +149,7 @@ impl Default for Config {
             token: None,
             token_file: None,
             api: ApiSection::default(),
+            definitions: DefinitionsSection::default(),
             limits: DefinitionLimits::default(),
             source: SourceSection::default(),
             quota: QuotaSection::default(),

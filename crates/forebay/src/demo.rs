@@ -24,23 +24,17 @@ const COLUMNS: [&str; 7] = [
 pub(crate) fn definition() -> Result<SourceDefinition, CliError> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {
-        settings: [].into(),
         table: Some(TABLE.to_owned()),
-        kafka: None,
-        http: None,
-        backend: None,
         name: Some("Events".to_owned()),
-        id: None,
-        description: String::new(),
         columns: columns.map_err(CliError::new)?,
+        ..SinkDefinition::default()
     };
     Ok(SourceDefinition {
-        settings: [].into(),
         name: "Demo".to_owned(),
-        id: None,
         description: "Created by forebay demo.".to_owned(),
         verify: None,
         sinks: vec![sink],
+        ..SourceDefinition::default()
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::status::VolumeStatusView;
+use forebay_api::status::{DefinitionsStatusView, VolumeStatusView};
 use forebay_control::api::NodeService;
 use forebay_log::{Log, VolumeStats};
 use forebay_meta::kv::embedded::copies;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, OnLatch};
 use crate::data_dir::{disk_space, free_bytes};
+use crate::definitions::FollowerState;
 use crate::reserve::DiskReserve;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -210,14 +211,20 @@ pub(crate) struct DiskMetrics {
     pub(crate) store: Arc<EmbeddedStore>,
 }
 
-impl NodeService for DiskMetrics {
+/// The server itself, for the API.
+pub(crate) struct NodeStatus {
+    pub(crate) disk: DiskMetrics,
+    pub(crate) definitions: FollowerState,
+}
+
+impl NodeService for NodeStatus {
     fn version(&self) -> String {
         crate::version::VERSION.to_owned()
     }
 
     fn volumes(&self) -> Vec<VolumeStatusView> {
-        let stats = self.log.volume_stats();
-        let space = disk_space(self.store.dir());
+        let stats = self.disk.log.volume_stats();
+        let space = disk_space(self.disk.store.dir());
         vec![VolumeStatusView {
             volume_id: format!("{:016x}", stats.volume),
             size_bytes: space.map(|s| s.size),
@@ -230,6 +237,11 @@ impl NodeService for DiskMetrics {
     }
 
     fn store_error(&self) -> Option<String> {
-        self.store.health().err().map(|error| error.to_string())
+        let health = self.disk.store.health();
+        health.err().map(|error| error.to_string())
+    }
+
+    fn definitions(&self) -> Option<DefinitionsStatusView> {
+        self.definitions.view()
     }
 }

@@ -7,21 +7,26 @@ use std::sync::Arc;
 
 use forebay_control::auth::ConfiguredTokens;
 use forebay_listener::{LoadedTls, ReloadableTls};
+use tokio::sync::watch;
 
 use crate::cli_error::CliError;
 use crate::command::common::violations_error;
 use crate::command::serve;
-use crate::config::{self, Config, ConfigSources, LoadedConfig};
+use crate::config::{self, Config, ConfigSources, DefinitionsSection, LoadedConfig};
 use crate::monitoring::ProcessMetrics;
 use crate::telemetry::LogLevel;
 use crate::token;
 
 /// Settings that can change at run time: keys, and whole sections. Files that they name are reloaded as
 /// well.
-pub(crate) const RELOADABLE_KEYS: [&str; 9] = [
+pub(crate) const RELOADABLE_KEYS: [&str; 13] = [
     "api.tls.certFile",
     "api.tls.keyFile",
     "api.tokens",
+    "definitions.dir",
+    "definitions.interval",
+    "definitions.prune",
+    "definitions.set",
     "source.http.tls.certFile",
     "source.http.tls.keyFile",
     "telemetry.log.level",
@@ -38,6 +43,7 @@ pub(crate) struct ConfigReloader<'a> {
     pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
     pub(crate) auth: ConfiguredTokens,
     pub(crate) metrics: ProcessMetrics,
+    pub(crate) definitions: watch::Sender<DefinitionsSection>,
 }
 
 /// A configuration that was read and is valid.
@@ -69,6 +75,8 @@ impl ConfigReloader<'_> {
             tls.replace(loaded);
         }
         self.auth.replace(&fresh.auth);
+        self.definitions
+            .send_replace(fresh.loaded.config.definitions.clone());
         let changed = self.current.assignments.changed(&fresh.loaded.assignments);
         let (changed, restart): (Vec<_>, Vec<_>) = changed
             .into_iter()

@@ -41,8 +41,10 @@ use forebay_model::{Clock, NodeId, VolumeId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api_client::ApiClient;
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment, NodeRole};
+use crate::definitions::FollowerState;
 use crate::disk_housekeeping::DiskMetrics;
 use crate::health::HealthChecks;
 use crate::monitoring::ProcessMetrics;
@@ -70,6 +72,8 @@ pub(crate) struct RunningNode {
     /// Address of sources for senders.
     pub(crate) source_url: String,
     pub(crate) repo: Repo,
+    /// State of the definitions that the server applies itself.
+    pub(crate) definitions: FollowerState,
     /// Certificates of its listeners, by configuration section.
     pub(crate) tls: Vec<(&'static str, Arc<ReloadableTls>)>,
     http: Option<HttpSourceServer>,
@@ -126,10 +130,17 @@ struct NodeContext {
     tables: TableRegistry,
     cluster_id: String,
     quotas: Quotas,
+    definitions: FollowerState,
     stop: CancellationToken,
 }
 
 impl RunningNode {
+    /// A client of the node's management API within the process; `None` without the role api.
+    pub(crate) fn local_api(&self, token: &str) -> Option<Result<ApiClient, CliError>> {
+        let api = self.management.as_ref()?;
+        Some(ApiClient::local(api.router(), token))
+    }
+
     /// Opens the data directory and starts the configured roles.
     pub(crate) async fn start(
         config: &Config,
@@ -216,6 +227,7 @@ impl RunningNode {
             source,
             source_url,
             repo: base.repo,
+            definitions: base.definitions,
             tls: certificates(management.tls, http.as_ref()),
             http,
             listeners: management.listeners,

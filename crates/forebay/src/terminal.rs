@@ -159,6 +159,11 @@ pub(crate) fn note(text: impl fmt::Display) {
     note_text(&escaped(&text.to_string()));
 }
 
+/// Writes a question for the user, also if the command is quiet.
+pub(crate) fn question(text: impl fmt::Display) {
+    note_text(&escaped(&text.to_string()));
+}
+
 fn note_text(text: &str) {
     /// A ready pipe accepts this much without blocking (POSIX's PIPE_BUF).
     const CHUNK: usize = 4096;
@@ -189,14 +194,14 @@ fn is_stderr_writable() -> bool {
 
 /// Prints the error of a command as one line of JSON.
 pub(crate) fn print_json_error(failure: &CliError) {
-    if failure.code() != 0 {
+    if !failure.is_silent() {
         note_text(&escaped(&failure.json()));
     }
 }
 
 /// Prints the error of a command, and the hint below it.
 pub(crate) fn print_error(failure: &CliError) {
-    if failure.code() == 0 {
+    if failure.is_silent() {
         return;
     }
     let (on, off) = if is_colored() {

@@ -120,6 +120,8 @@ pub struct Source {
     pub description: String,
     /// Settings of the source; they apply to its sinks too.
     pub settings: SettingsPatch,
+    /// The definition set that created it with `forebay apply`.
+    pub definition_set: Option<String>,
     /// Current version.
     pub version: DefinitionVersion,
     /// When and by whom it was created.
@@ -157,6 +159,8 @@ pub struct Sink {
     pub target: SinkTarget,
     /// Settings of the sink; they override those of its source.
     pub settings: SettingsPatch,
+    /// The definition set that created it with `forebay apply`.
+    pub definition_set: Option<String>,
     /// Current version.
     pub version: DefinitionVersion,
     /// When and by whom it was created.

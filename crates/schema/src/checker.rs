@@ -268,7 +268,7 @@ impl SchemaViolation<'_> {
     /// The value for a message. `written` is its text in the file, if it is known.
     fn shown(&self, written: Option<&str>) -> String {
         match self.value {
-            _ if self.schema.is_secret() => MASK.to_owned(),
+            _ if self.schema.has_secrets() => MASK.to_owned(),
             Value::Null => "empty".to_owned(),
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "a mapping".to_owned(),

@@ -14,7 +14,7 @@ mod secret_text;
 pub mod yaml;
 
 pub use checker::{BrokenRule, NullRule, SchemaChecker, SchemaViolation};
-pub use document::check_document;
+pub use document::{DocumentViolation, check_document, document_violations};
 pub use nearest::nearest;
 pub use schema_view::SchemaView;
 pub use secret_text::{MASK, SecretText};

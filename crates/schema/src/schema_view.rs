@@ -149,6 +149,11 @@ impl<'a> SchemaView<'a> {
         self.keyword("writeOnly") == Some(&Value::Bool(true))
     }
 
+    /// Whether the value is a secret, or a list of secrets.
+    pub fn has_secrets(&self) -> bool {
+        self.is_secret() || self.items().is_some_and(|items| items.is_secret())
+    }
+
     /// Whether the value is a secret, or may have one in it.
     pub fn holds_secret(&self) -> bool {
         self.parts.iter().any(|part| self.mentions_secret(part))

@@ -26,6 +26,13 @@ impl SecretText {
     }
 }
 
+/// Compares definitions. Its time depends on the texts, so it is not for checks of credentials.
+impl PartialEq for SecretText {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(MASK)

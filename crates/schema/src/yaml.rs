@@ -9,10 +9,12 @@ use serde_json::Value;
 
 mod error;
 mod node;
+mod position;
 mod scalar;
 
 pub use error::{YamlError, yaml_error};
 pub use node::{YamlContent, YamlKey, YamlNode};
+pub use position::{YamlPositions, YamlSpan};
 pub use scalar::PlainScalar;
 
 /// The plain scalars of a document by path, such as `a.b[0]`.
@@ -23,6 +25,13 @@ impl PlainScalars {
     /// The plain scalar at a path.
     pub fn get(&self, at: &str) -> Option<&PlainScalar> {
         self.0.get(at)?.as_ref()
+    }
+
+    /// The plain scalars of a document.
+    pub fn of(document: &YamlNode) -> Self {
+        let mut plains = Self::default();
+        plains.collect(document, String::new());
+        plains
     }
 
     fn collect(&mut self, node: &YamlNode, at: String) {
@@ -58,9 +67,7 @@ impl PlainScalars {
 /// The text is not YAML, or has values that JSON does not support.
 pub fn parse(text: &str) -> Result<(Value, PlainScalars), YamlError> {
     let node = YamlNode::parse(text)?;
-    let mut plains = PlainScalars::default();
-    plains.collect(&node, String::new());
-    Ok((node.value(), plains))
+    Ok((node.value(), PlainScalars::of(&node)))
 }
 
 #[cfg(test)]

@@ -56,11 +56,16 @@ pub(super) async fn validate(
             Ok(()) => {}
             // An unavailable store says nothing about the definitions.
             Err(error) if error.status().is_server_error() => return Err(error),
-            Err(error) => violations.push(DefinitionViolation {
-                change: index,
-                error: error.name.full_name(),
-                message: error::sentence(&error.message),
-            }),
+            Err(error) => {
+                let name = error.name.full_name();
+                let findings = error.into_findings().into_iter();
+                violations.extend(findings.map(|finding| DefinitionViolation {
+                    change: index,
+                    error: name.clone(),
+                    message: error::sentence(&finding.message),
+                    field: finding.field,
+                }));
+            }
         }
     }
     Ok(JsonResponse::ok(DefinitionReport { violations }))

@@ -69,6 +69,7 @@ pub(super) async fn dry_run(
             .into_iter()
             .map(|f| ColumnViolation {
                 column: f.column,
+                field: None,
                 message: f.message,
             })
             .collect();
@@ -82,6 +83,7 @@ pub(super) async fn dry_run(
             let column = mapping.columns.iter().position(|c| c.name == column);
             Ok(JsonResponse::ok(rejected(vec![ColumnViolation {
                 column,
+                field: None,
                 message,
             }])))
         }
@@ -89,6 +91,7 @@ pub(super) async fn dry_run(
             let column = None;
             Ok(JsonResponse::ok(rejected(vec![ColumnViolation {
                 column,
+                field: None,
                 message,
             }])))
         }

@@ -26,6 +26,16 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     /// Seconds to wait before a retry.
     pub(crate) retry_after: Option<u32>,
+    /// The violations in the message one by one; empty if the message is a single one without a field.
+    pub(crate) findings: Vec<FieldFinding>,
+}
+
+/// A violation of a request body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldFinding {
+    /// Path in the body, like `table.tableId`.
+    pub(crate) field: Option<String>,
+    pub(crate) message: String,
 }
 
 impl ApiError {
@@ -34,7 +44,37 @@ impl ApiError {
             name,
             message: message.into(),
             retry_after: None,
+            findings: Vec::new(),
         }
+    }
+
+    /// Sets the field of the body that the error is about.
+    pub(crate) fn at(mut self, field: impl Into<String>) -> Self {
+        self.findings = vec![FieldFinding {
+            field: Some(field.into()),
+            message: self.message.clone(),
+        }];
+        self
+    }
+
+    /// An error with all findings; its message lists them.
+    pub(crate) fn from_findings(findings: Vec<FieldFinding>) -> Self {
+        let texts: Vec<String> = findings.iter().map(|f| f.message.clone()).collect();
+        Self {
+            findings,
+            ..Self::bad_request(bullets(&texts))
+        }
+    }
+
+    /// The violations one by one.
+    pub(crate) fn into_findings(self) -> Vec<FieldFinding> {
+        if self.findings.is_empty() {
+            return vec![FieldFinding {
+                field: None,
+                message: self.message,
+            }];
+        }
+        self.findings
     }
 
     /// Fills the template of the name with `values`.
@@ -77,9 +117,12 @@ impl ApiError {
     pub(crate) fn combine(findings: Vec<Self>) -> Option<Self> {
         let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
         let message = texts.join("; ");
-        let mut first = findings.into_iter().next()?;
-        first.message = message;
-        Some(first)
+        let name = findings.first()?.name;
+        let findings = findings.into_iter().flat_map(Self::into_findings);
+        Some(Self {
+            findings: findings.collect(),
+            ..Self::new(name, message)
+        })
     }
 
     /// Message for users; `contact` is shown with internal errors.

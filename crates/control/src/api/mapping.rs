@@ -7,13 +7,14 @@ use forebay_model::{
 };
 
 use super::ApiState;
-use super::error::{ApiError, bullets};
+use super::error::{ApiError, FieldFinding};
 use forebay_api::sink::{ColumnRequest, ColumnType, MappingRequest, TableType};
 
 /// Parses a table id.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
     text.parse().map_err(|e: InvalidTableId| {
-        ApiError::bad_request(format!("invalid \"tableId\" value \"{text}\": {e}"))
+        let message = format!("invalid \"tableId\" value \"{text}\": {e}");
+        ApiError::bad_request(message).at("table.tableId")
     })
 }
 
@@ -24,7 +25,8 @@ pub(super) fn backend(api: &ApiState, kind: TableType) -> Result<TableBackend, A
         let name = backend.name();
         return Err(ApiError::bad_request(format!(
             "table type \"{name}\" is not configured on this server"
-        )));
+        ))
+        .at("table.type"));
     }
     Ok(backend)
 }
@@ -34,14 +36,32 @@ pub(super) fn backend(api: &ApiState, kind: TableType) -> Result<TableBackend, A
 pub(super) struct ColumnViolation {
     /// Index of the column; `None` for the mapping as a whole.
     pub(super) column: Option<usize>,
+    /// Field of the column.
+    pub(super) field: Option<&'static str>,
     pub(super) message: String,
+}
+
+impl ColumnViolation {
+    /// The same as a violation of a request to create or change a sink.
+    fn finding(self) -> FieldFinding {
+        let column = self.column.map(|i| format!("table.mapping.columns[{i}]"));
+        let field = match (column, self.field) {
+            (Some(column), Some(field)) => format!("{column}.{field}"),
+            (Some(column), None) => column,
+            (None, _) => "table.mapping.columns".to_owned(),
+        };
+        FieldFinding {
+            field: Some(field),
+            message: self.message,
+        }
+    }
 }
 
 /// Converts a mapping, or returns all violations as one error.
 pub(super) async fn mapping(api: &ApiState, request: MappingRequest) -> Result<Mapping, ApiError> {
     check_mapping(api, request).await?.map_err(|violations| {
-        let texts: Vec<String> = violations.into_iter().map(|p| p.message).collect();
-        ApiError::bad_request(bullets(&texts))
+        let findings = violations.into_iter().map(ColumnViolation::finding);
+        ApiError::from_findings(findings.collect())
     })
 }
 
@@ -80,6 +100,7 @@ fn converted(request: MappingRequest, is_raw: bool) -> Result<Mapping, Vec<Colum
             Ok(column) => columns.push(column),
             Err(message) => violations.push(ColumnViolation {
                 column: Some(i),
+                field: None,
                 message,
             }),
         }
@@ -109,6 +130,10 @@ fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViola
             MappingViolation::DuplicateName(name) => last(name),
             MappingViolation::NulInName(name) => last(&name.replace("\\0", "\0")),
         },
+        field: match problem {
+            MappingViolation::ColumnCount(_) => None,
+            _ => Some("name"),
+        },
         message: problem.to_string(),
     }
 }
@@ -118,6 +143,7 @@ fn size_violation(mapping: &Mapping) -> Option<ColumnViolation> {
     let bytes = serde_json::to_vec(mapping).map_or(0, |json| json.len());
     (bytes > MAPPING_BYTES_MAX).then(|| ColumnViolation {
         column: None,
+        field: None,
         message: format!(
             "the columns have {bytes} bytes as JSON, allowed are at most {MAPPING_BYTES_MAX}"
         ),
@@ -145,6 +171,7 @@ pub(super) async fn compile(
         let kind = kind.map_or("template", |c| c.kind.type_name());
         ColumnViolation {
             column,
+            field: Some(kind),
             message: format!(
                 "column \"{}\" {kind} is invalid: {}",
                 problem.column, problem.message

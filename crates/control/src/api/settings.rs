@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::body::{EmptyInput, JsonBody};
 use super::call::ApiCall;
-use super::error::{ApiError, bullets};
+use super::error::{ApiError, FieldFinding, bullets};
 use super::json_response::JsonResponse;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::{SharedApi, sinks, sources};
@@ -203,15 +203,32 @@ pub(super) fn check(
     }
     let unknown = |key: &&String| !SettingRegistry::get(key).is_some_and(|s| is_in_scope(scope, s));
     if let Some(keys) = quoted(changes.keys().filter(unknown)) {
-        return Err(ApiError::bad_request(format!("key not found: {keys}.")));
+        let one = |key: &String| finding(key, format!("key not found: \"{key}\"."));
+        let findings = changes.keys().filter(unknown).map(one).collect();
+        return Err(ApiError {
+            findings,
+            ..ApiError::bad_request(format!("key not found: {keys}."))
+        });
     }
     let protected = |key: &&String| SettingRegistry::get(key).is_some_and(|s| !may_change(who, s));
     if let Some(keys) = quoted(changes.keys().filter(protected)) {
-        let text = format!("cannot modify protected keys: {keys}.");
-        return Err(ApiError::forbidden(text));
+        let one = |key: &String| finding(key, format!("cannot modify protected key \"{key}\"."));
+        let findings = changes.keys().filter(protected).map(one).collect();
+        return Err(ApiError {
+            findings,
+            ..ApiError::forbidden(format!("cannot modify protected keys: {keys}."))
+        });
     }
     check_values(&changes)?;
     Ok(changes)
+}
+
+/// A violation of the setting `key`.
+fn finding(key: &str, message: String) -> FieldFinding {
+    FieldFinding {
+        field: Some(format!("settings.{key}")),
+        message,
+    }
 }
 
 fn quoted<'k>(keys: impl Iterator<Item = &'k String>) -> Option<String> {
@@ -226,13 +243,14 @@ fn check_values(changes: &SettingChanges) -> Result<(), ApiError> {
         if let Some(setting) = SettingRegistry::get(key)
             && let Err(problem) = setting.apply(&mut scratch, value)
         {
-            violations.push((compat::violation_rank(key), problem.to_string()));
+            violations.push((compat::violation_rank(key), key, problem.to_string()));
         }
     }
     if violations.is_empty() {
         return Ok(());
     }
     violations.sort();
-    let texts: Vec<String> = violations.into_iter().map(|(_, text)| text).collect();
-    Err(ApiError::bad_request(bullets(&texts)))
+    let findings = violations.into_iter();
+    let findings = findings.map(|(_, key, text)| finding(key, text)).collect();
+    Err(ApiError::from_findings(findings))
 }

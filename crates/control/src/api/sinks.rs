@@ -16,7 +16,7 @@ use super::error::{self, ApiError};
 use super::id_reuse;
 use super::json_response::JsonResponse;
 use super::mapping::{backend, mapping, table_id};
-use super::sources::{invalid_id, reject_reserved, replace};
+use super::sources::{invalid_id, reject_reserved, replace, replace_set};
 use super::table_check;
 use super::tasks::{self, CompletedChange, TaskResponse};
 use super::topics::{self, TopicChange};
@@ -89,6 +89,7 @@ impl NewSink {
             name: body.name,
             description: body.description.unwrap_or_default(),
             settings: SettingsPatch::new(),
+            definition_set: body.definition_set,
         };
         let key = SinkKey { source, sink };
         Ok(Self { key, content, kind })
@@ -136,11 +137,19 @@ async fn target(
         let table = table.ok_or_else(|| {
             ApiError::bad_request("\"table\" must be configured for the \"table\" sink type.")
         })?;
-        return Ok(SinkTarget::Table(TableSink {
-            backend: backend(api, table.r#type)?,
-            table: table_id(&table.table_id)?,
-            mapping: mapping(api, table.mapping).await?,
-        }));
+        let parts = (
+            backend(api, table.r#type),
+            table_id(&table.table_id),
+            mapping(api, table.mapping).await,
+        );
+        return match parts {
+            (Ok(backend), Ok(table), Ok(mapping)) => Ok(SinkTarget::Table(TableSink {
+                backend,
+                table,
+                mapping,
+            })),
+            (backend, table, mapping) => Err(all_of([backend.err(), table.err(), mapping.err()])),
+        };
     };
     if table.is_some() {
         return Err(only("table", "\"table\""));
@@ -153,6 +162,15 @@ async fn target(
     })?;
     let topic = topics::topic(api, kind, sink, topic).await?;
     Ok(SinkTarget::Topic(topic))
+}
+
+/// The violations of several parts; an error of the server alone.
+fn all_of<const N: usize>(errors: [Option<ApiError>; N]) -> ApiError {
+    let mut errors: Vec<ApiError> = errors.into_iter().flatten().collect();
+    match errors.iter().position(|e| e.status().is_server_error()) {
+        Some(at) => errors.swap_remove(at),
+        None => ApiError::combine(errors).unwrap_or_else(|| ApiError::internal("no violation")),
+    }
 }
 
 /// Lists the sinks of a source.
@@ -241,6 +259,7 @@ pub(super) async fn update(
         let change = |content: &mut SinkContent| {
             replace(&mut content.name, body.name.as_ref());
             replace(&mut content.description, body.description.as_ref());
+            replace_set(&mut content.definition_set, body.definition_set.as_ref());
             changes
                 .apply(&inner, &mut content.target)
                 .map_err(|e| Box::new(e) as UpdateRejection)
@@ -265,14 +284,22 @@ struct TableChange {
 
 impl TableChange {
     async fn from_request(api: &ApiState, request: TableUpdate) -> Result<Self, ApiError> {
-        Ok(Self {
-            backend: request.r#type.map(|t| backend(api, t)).transpose()?,
-            table: request.table_id.as_deref().map(table_id).transpose()?,
-            mapping: match request.mapping {
-                Some(request) => Some(mapping(api, request).await?),
-                None => None,
+        let parts = (
+            request.r#type.map(|t| backend(api, t)).transpose(),
+            request.table_id.as_deref().map(table_id).transpose(),
+            match request.mapping {
+                Some(request) => mapping(api, request).await.map(Some),
+                None => Ok(None),
             },
-        })
+        );
+        match parts {
+            (Ok(backend), Ok(table), Ok(mapping)) => Ok(Self {
+                backend,
+                table,
+                mapping,
+            }),
+            (backend, table, mapping) => Err(all_of([backend.err(), table.err(), mapping.err()])),
+        }
     }
 }
 

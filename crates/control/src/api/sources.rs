@@ -45,6 +45,7 @@ pub(super) async fn create(
         name: body.name,
         description: body.description.unwrap_or_default(),
         settings: SettingsPatch::new(),
+        definition_set: body.definition_set,
     };
     let stamp = call.who.audit_stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
@@ -173,6 +174,7 @@ pub(super) async fn update(
                 let changed = verify::from_request(request, verify.as_ref());
                 *verify = changed.map_err(|e| Box::new(e) as UpdateRejection)?;
             }
+            replace_set(&mut content.definition_set, body.definition_set.as_ref());
             Ok(())
         };
         let updated = inner.repo.update_source(&key, description, &stamp, change);
@@ -260,11 +262,19 @@ pub(super) fn replace<T: Clone>(value: &mut T, with: Option<&T>) {
     }
 }
 
+/// An empty name removes the set.
+pub(super) fn replace_set(value: &mut Option<String>, with: Option<&String>) {
+    if let Some(with) = with {
+        *value = (!with.is_empty()).then(|| with.clone());
+    }
+}
+
 pub(super) fn invalid_id(field: &str, error: &InvalidId) -> ApiError {
-    ApiError::bad_request(match error {
+    let message = match error {
         InvalidId::Empty => format!("\"{field}\" must not be empty."),
         InvalidId::TooLong { .. } => format!("invalid \"{field}\": {error}."),
-    })
+    };
+    ApiError::bad_request(message).at(field)
 }
 
 /// Rejects ids that have another meaning in paths: such a source could not be addressed.
@@ -272,7 +282,8 @@ pub(super) fn reject_reserved(field: &str, id: &str) -> Result<(), ApiError> {
     if id == "deleted" {
         return Err(ApiError::bad_request(format!(
             "\"{field}\" must not be \"{id}\", which is reserved."
-        )));
+        ))
+        .at(field));
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::extract::State;
 use forebay_api::params::BranchPath;
 use forebay_api::status::{
-    SinkFailureView, SinkHealthName, SinkStatusView, StatusResponse, VolumeStatusView,
+    DefinitionsStatusView, SinkFailureView, SinkHealthName, SinkStatusView, StatusResponse,
+    VolumeStatusView,
 };
 
 use super::SharedApi;
@@ -29,6 +30,9 @@ pub trait NodeService: Send + Sync {
 
     /// Error of the metadata store.
     fn store_error(&self) -> Option<String>;
+
+    /// Definitions that the server applies itself, if it does.
+    fn definitions(&self) -> Option<DefinitionsStatusView>;
 }
 
 /// Reports the status of all sinks of a branch, and of the server's disks. An extension of Forebay.
@@ -55,6 +59,9 @@ pub(super) async fn status(
     let store_error = api.node_status.store_error();
     healthy &= store_error.is_none();
     healthy &= volumes.iter().all(|v| !v.full && v.error.is_none());
+    let definitions = api.node_status.definitions();
+    let definitions = definitions.filter(|_| call.who.operator);
+    healthy &= definitions.as_ref().is_none_or(|d| d.error.is_none());
     Ok(JsonResponse::ok(StatusResponse {
         version: api.node_status.version(),
         healthy,
@@ -62,6 +69,7 @@ pub(super) async fn status(
         sinks,
         volumes,
         store_error,
+        definitions,
     }))
 }
 

@@ -11,7 +11,7 @@ use forebay_meta::catalog::tables::{TableOwnerError, TableRejection};
 use forebay_model::{AuditStamp, ProjectId, TableBackend, TableSink};
 
 use super::ApiState;
-use super::error::{ApiError, ErrorName, bullets};
+use super::error::{ApiError, ErrorName, FieldFinding};
 use crate::auth::CallerIdentity;
 
 /// The interface to the table backends, implemented by the binary.
@@ -56,8 +56,15 @@ pub(super) async fn check(
     if findings.is_empty() {
         return Ok(checked);
     }
-    let texts: Vec<String> = findings.iter().map(|f| in_request(table, f)).collect();
-    Err(ApiError::bad_request(bullets(&texts)))
+    let finding = |found: &InspectionFinding| FieldFinding {
+        field: Some(match found.column {
+            Some(column) => format!("table.mapping.columns[{column}]"),
+            None => "table.tableId".to_owned(),
+        }),
+        message: in_request(table, found),
+    };
+    let findings = findings.iter().map(finding).collect();
+    Err(ApiError::from_findings(findings))
 }
 
 /// Checks the table of an undeleted sink: violations are warnings, since only an existing sink can

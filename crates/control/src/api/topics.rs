@@ -6,7 +6,7 @@ use forebay_model::{
 };
 
 use super::ApiState;
-use super::error::{ApiError, bullets};
+use super::error::{ApiError, FieldFinding, bullets};
 use super::mapping::{self, model_column};
 use forebay_api::sink::{ColumnRequest, SinkType};
 use forebay_api::topic::{MessageRequest, TopicCreate, TopicUpdate};
@@ -138,12 +138,33 @@ fn check(api: &ApiState, topic: &TopicSink) -> Result<(), ApiError> {
     if violations.is_empty() {
         Ok(())
     } else {
-        Err(ApiError::bad_request(bullets(&violations)))
+        Err(ApiError::from_findings(
+            violations.into_iter().map(topic_finding).collect(),
+        ))
+    }
+}
+
+/// Adds the field to a violation of a topic; its message begins with the field's name.
+fn topic_finding(message: String) -> FieldFinding {
+    let fields = [
+        ("provider ", "topic.provider"),
+        ("topic ", "topic.topic"),
+        ("batches ", "topic.batches"),
+        ("method ", "topic.method"),
+        ("value: ", "topic.message.fields"),
+        ("header", "topic.message.headers"),
+        ("the message ", "topic.message"),
+    ];
+    let known = fields.iter().find(|(start, _)| message.starts_with(start));
+    FieldFinding {
+        field: Some(known.map_or("topic", |(_, field)| field).to_owned()),
+        message,
     }
 }
 
 async fn message(api: &ApiState, request: MessageRequest) -> Result<MessageMapping, ApiError> {
-    let rejected = |violations: Vec<String>| ApiError::bad_request(bullets(&violations));
+    let rejected =
+        |violations: Vec<String>| ApiError::bad_request(bullets(&violations)).at("topic.message");
     let message = message_from_request(request, api.config.raw_string).map_err(rejected)?;
     let found = mapping::compile(api, &message.columns()).await?;
     if found.is_empty() {

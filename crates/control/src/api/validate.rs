@@ -63,7 +63,11 @@ impl NamedSchemas {
         if let Some(violation) = checker.violations.iter().find(|v| is_wrong_type(v)) {
             return Err(wrong_type(violation, name));
         }
-        let findings = checker.violations.iter().map(finding).collect();
+        let at_field = |violation: &SchemaViolation<'_>| {
+            let field = violation.path.strip_prefix("body.");
+            finding(violation).at(field.unwrap_or_default())
+        };
+        let findings = checker.violations.iter().map(at_field).collect();
         ApiError::combine(findings).map_or(Ok(()), Err)
     }
 }
@@ -93,7 +97,8 @@ fn is_wrong_type(violation: &SchemaViolation<'_>) -> bool {
 fn wrong_type(violation: &SchemaViolation<'_>, of: &str) -> ApiError {
     let path = violation.path.strip_prefix(BODY).unwrap_or_default();
     let message = decoder::wrong_type(of, path, violation.value, &types_of(&violation.schema));
-    ApiError::new(ErrorName::DecodePayload, message)
+    let field = path.trim_start_matches('.');
+    ApiError::new(ErrorName::DecodePayload, message).at(field)
 }
 
 /// The type of a schema; of a list followed by that of its items.

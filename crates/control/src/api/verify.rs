@@ -17,7 +17,8 @@ pub(super) fn from_request(
         return match others {
             true => Err(ApiError::bad_request(
                 "verify.type is \"none\", no other field of verify is allowed with it",
-            )),
+            )
+            .at("verify.type")),
             false => Ok(None),
         };
     };
@@ -26,24 +27,36 @@ pub(super) fn from_request(
     let Some(secrets) = request.secrets.as_ref().or(kept) else {
         return Err(ApiError::bad_request(
             "verify.secrets is missing, allowed are 1 to 4 secrets; only a change of the same type may be without them",
-        ));
+        )
+        .at("verify.secrets"));
     };
     let tolerance = request
         .tolerance
         .as_deref()
         .map(str::parse::<HumanDuration>);
     let tolerance = tolerance.transpose();
-    let tolerance =
-        tolerance.map_err(|e| ApiError::bad_request(format!("verify.tolerance: {e}")))?;
+    let tolerance = tolerance.map_err(|e| {
+        ApiError::bad_request(format!("verify.tolerance: {e}")).at("verify.tolerance")
+    })?;
     let settings = SignatureSettings {
         r#type: of,
         secrets: secrets.clone(),
         tolerance,
         header,
     };
-    match settings.violations() {
-        none if none.is_empty() => Ok(Some(settings)),
-        violations => Err(ApiError::bad_request(violations.join("; "))),
+    // Each message begins with its field.
+    let at_field = |message: String| {
+        let field = message
+            .split([' ', ','])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        ApiError::bad_request(message).at(field)
+    };
+    let violations = settings.violations().into_iter().map(at_field).collect();
+    match ApiError::combine(violations) {
+        None => Ok(Some(settings)),
+        Some(rejection) => Err(rejection),
     }
 }
 
@@ -58,7 +71,8 @@ fn header(request: &SourceVerifyRequest) -> Result<Option<SignatureHeader>, ApiE
         None => {
             return Err(ApiError::bad_request(
                 "verify.header is missing, the type hmac needs the name of the header with the signature",
-            ));
+            )
+            .at("verify.header"));
         }
     };
     Ok(Some(SignatureHeader {

@@ -62,6 +62,7 @@ fn sink() -> Sink {
             message: MessageMapping::default(),
         }),
         settings: SettingsPatch::new(),
+        definition_set: None,
         version: DefinitionVersion {
             number: 1,
             hash: String::new(),

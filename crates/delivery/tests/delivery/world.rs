@@ -107,6 +107,7 @@ impl World {
             name: "src".into(),
             description: String::new(),
             settings: [].into(),
+            definition_set: None,
         };
         repo.create_source(&key.source, source, "New source.", &stamp())
             .await
@@ -121,6 +122,7 @@ impl World {
             description: String::new(),
             target: table.into(),
             settings: [(COMPRESSION.to_owned(), compression.into())].into(),
+            definition_set: None,
         };
         repo.create_sink(&key, sink, "New sink.", &[volume()], &stamp())
             .await

@@ -160,6 +160,7 @@ impl Node {
             name: "s".to_owned(),
             description: String::new(),
             settings: SettingsPatch::new(),
+            definition_set: None,
         };
         self.repo
             .create_source(&key, content, "New source.", &stamp())
@@ -185,6 +186,7 @@ impl Node {
             description: String::new(),
             target: table(columns).into(),
             settings,
+            definition_set: None,
         };
         let key = sink_key(id);
         let made = self

@@ -21,7 +21,7 @@ use crate::api_client::{ApiClient, SOURCES};
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, ConfigSources, Environment, LogFormat, listener_url};
-use crate::definitions::ApplyPlan;
+use crate::definitions::{ApplyPlan, PlanOptions, StepOutcome, run_all};
 use crate::demo::gauge::SinkGauge;
 use crate::demo::sender::{self, DemoLoad, SendCounts};
 use crate::demo::view::DemoView;
@@ -178,8 +178,11 @@ async fn demonstrate(
     repo: Repo,
 ) -> Result<(), CliError> {
     let definition = definition()?;
-    for step in ApplyPlan::for_source(api, &definition).await?.steps {
-        step.run(api).await?;
+    let plan = ApplyPlan::new(api, &[&definition], &PlanOptions::default()).await?;
+    for outcome in run_all(api, &plan).await {
+        if let StepOutcome::Failed(cause) = outcome {
+            return Err(CliError::new(cause));
+        }
     }
     let source: SourceView = api.get(&format!("{SOURCES}/demo")).await?;
     let url = super::source::url(&source).unwrap_or_default().to_owned();

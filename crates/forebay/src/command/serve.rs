@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
+use tokio::sync::watch;
 
 use super::common::{ConfigArgs, violations_error};
 use crate::banner::{self, ProcessInvocation};
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{
-    self, Config, ConfigSources, Environment, FlagSettings, LoadedConfig, NodeRole, listener_url,
+    self, Config, ConfigSources, DefinitionsSection, Environment, FlagSettings, LoadedConfig,
+    NodeRole, listener_url,
 };
 use crate::data_dir;
+use crate::definitions::DefinitionFollower;
 use crate::descriptors;
 use crate::endpoints::{Endpoints, PublishedEndpoints};
 use crate::monitoring::ProcessMetrics;
@@ -39,6 +42,7 @@ const BRANCH: u64 = 1;
 Examples:
   forebay serve --data-dir ./data
   forebay serve --config forebay.yaml --source-listen 0.0.0.0:7000
+  forebay serve --data-dir ./data --definitions ./definitions
   FOREBAY_DATA_DIR=/var/lib/forebay forebay serve --set storage.level.target.import.trigger.interval=30s")]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
@@ -53,6 +57,9 @@ pub(crate) struct ServeArgs {
     /// the first start]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Folder with definition files, applied at the start and after each change [default: no folder]
+    #[arg(long, value_name = "DIR")]
+    definitions: Option<PathBuf>,
     /// Comma-separated roles of this process [default: api,source,storage,coordinator]
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
@@ -84,6 +91,11 @@ impl ServeArgs {
             "--token-file",
             "tokenFile",
             self.token_file.as_ref().map(|f| f.display().to_string()),
+        );
+        add(
+            "--definitions",
+            "definitions.dir",
+            self.definitions.as_ref().map(|d| d.display().to_string()),
         );
         add("--roles", "roles", self.roles.clone());
         for (key, value) in &self.set {
@@ -158,16 +170,10 @@ async fn serve(
         }
     };
     metrics.attach_node(&node);
-    tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
-    if token.is_new
-        && let Some(file) = &token.file
-    {
-        tracing::info!(file = %file.display(), "created a token for the management API");
-    }
-    let _published = publish(config, &node);
-    warn_of_readers(&config.data_dir);
-    let status = report_ready(&manager, config, &node);
-    banner::show(&node, config.api.tls.is_some(), started, &token);
+    let (_published, status) = announce(config, &node, &manager, started, &token);
+    let (definitions, settings) = watch::channel(config.definitions.clone());
+    let following = follow_definitions(loaded.env.clone(), settings, &node, &token)?;
+    tokio::pin!(following);
     let mut reloader = ConfigReloader {
         sources,
         current: loaded,
@@ -175,6 +181,7 @@ async fn serve(
         tls: node.tls.clone(),
         auth,
         metrics: metrics.clone(),
+        definitions,
     };
     let failure = loop {
         tokio::select! {
@@ -189,6 +196,7 @@ async fn serve(
             }
             () = metrics.run_upkeep() => break None,
             () = export.run(&metrics) => break None,
+            () = &mut following => break None,
         }
     };
     let grace = config.shutdown.grace.0;
@@ -212,6 +220,50 @@ async fn serve(
         Some(cause) => Err(CliError::new(cause)),
         None => Ok(()),
     }
+}
+
+/// Applies the configured folder with definitions, and follows its changes. Never ends.
+fn follow_definitions(
+    env: Environment,
+    settings: watch::Receiver<DefinitionsSection>,
+    node: &RunningNode,
+    token: &ApiToken,
+) -> Result<impl Future<Output = ()> + use<>, CliError> {
+    let api = node.local_api(token.secret.expose()).transpose()?;
+    let follower = api.map(|api| DefinitionFollower {
+        api,
+        env,
+        state: node.definitions.clone(),
+        settings,
+    });
+    Ok(async move {
+        match follower {
+            Some(follower) => follower.run().await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// Tells logs, clients, the service manager and the user that the server is ready. Returns its published
+/// addresses, and its status line.
+fn announce(
+    config: &Config,
+    node: &RunningNode,
+    manager: &ServiceManager,
+    started: &ProcessInvocation,
+    token: &ApiToken,
+) -> (Option<PublishedEndpoints>, String) {
+    tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
+    if token.is_new
+        && let Some(file) = &token.file
+    {
+        tracing::info!(file = %file.display(), "created a token for the management API");
+    }
+    let published = publish(config, node);
+    warn_of_readers(&config.data_dir);
+    let status = report_ready(manager, config, node);
+    banner::show(node, config.api.tls.is_some(), started, token);
+    (published, status)
 }
 
 /// Reports the end of the start to the service manager; returns its status line.

@@ -3,8 +3,6 @@
 mod show;
 mod verify;
 
-use std::collections::BTreeMap;
-
 use clap::Subcommand;
 use forebay_api::aggregation::{AggregatedSink, AggregatedSource, AggregationResponse};
 use forebay_api::source::{SourceList, SourceView};
@@ -217,9 +215,7 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
         name: args.name,
         id: args.id,
         description: args.description,
-        settings: BTreeMap::new(),
-        verify: None,
-        sinks: Vec::new(),
+        ..SourceDefinition::default()
     };
     let id = source.source_id()?;
     let path = format!("{SOURCES}/{id}");
@@ -228,14 +224,9 @@ async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError>
     if let Some(table) = args.sink {
         let sink = SinkDefinition {
             table: Some(table),
-            kafka: None,
-            http: None,
             backend: args.backend,
-            name: None,
-            id: None,
-            description: String::new(),
-            settings: BTreeMap::new(),
             columns: args.column,
+            ..SinkDefinition::default()
         };
         let made = async {
             let body = sink.request(&sink.sink_id()?);

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use forebay_api::status::{SinkHealthName, SinkStatusView, StatusResponse, VolumeStatusView};
+use forebay_api::status::{
+    DefinitionsStatusView, SinkHealthName, SinkStatusView, StatusResponse, VolumeStatusView,
+};
 use forebay_model::Timestamp;
 
 use super::common::ServerArgs;
@@ -75,6 +77,9 @@ fn screen(status: &StatusResponse) -> String {
             "metadata store failed: {error}; restart the process after the disk is repaired\n"
         );
     }
+    if let Some(definitions) = &status.definitions {
+        text.push_str(&definitions_line(definitions, status.read_at));
+    }
     if status.sinks.is_empty() {
         text.push_str("no sinks yet; `forebay source create` or `forebay apply` creates one\n");
     } else {
@@ -88,6 +93,21 @@ fn screen(status: &StatusResponse) -> String {
         text.push_str(&volume_line(volume));
     }
     text
+}
+
+fn definitions_line(definitions: &DefinitionsStatusView, now: Timestamp) -> String {
+    let DefinitionsStatusView {
+        dir,
+        applied_at,
+        error,
+    } = definitions;
+    match (error, applied_at) {
+        (Some(error), _) => format!(
+            "definitions of {dir} are not applied, the former ones remain in force:\n{error}\n\n"
+        ),
+        (None, Some(at)) => format!("definitions of {dir} applied {} ago\n\n", age(*at, now)),
+        (None, None) => format!("definitions of {dir} are being applied\n\n"),
+    }
 }
 
 fn sinks(status: &StatusResponse) -> TextTable {

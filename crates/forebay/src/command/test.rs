@@ -15,7 +15,7 @@ use super::common::ServerArgs;
 use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::definitions::{DefinitionFile, definition_error};
+use crate::definitions::{DefinitionSet, invalid_files, read_texts};
 use crate::mapper::RecordMapper;
 use crate::mapping_test::report::MappingTestReport;
 use crate::mapping_test::samples::{self, Sample, SampleDefaults};
@@ -83,7 +83,9 @@ pub(crate) struct TestArgs {
 }
 
 pub(crate) fn run(args: &TestArgs, env: Environment) -> Result<(), CliError> {
-    let definitions = DefinitionFile::read(&args.file, &env)?;
+    let texts = read_texts(std::slice::from_ref(&args.file))?;
+    let definitions = DefinitionSet::from_texts(texts, &env);
+    let definitions = definitions.map_err(|problems| invalid_files(&problems))?;
     let mut headers = HeaderMap::new();
     for text in &args.header {
         let (name, value) = text.split_once(':').ok_or_else(|| {
@@ -115,7 +117,7 @@ pub(crate) fn run(args: &TestArgs, env: Environment) -> Result<(), CliError> {
 
 async fn test(
     args: &TestArgs,
-    definitions: &DefinitionFile,
+    definitions: &DefinitionSet,
     samples: &[Sample],
     env: Environment,
 ) -> Result<(), CliError> {
@@ -146,13 +148,12 @@ async fn test(
 
 async fn test_all(
     args: &TestArgs,
-    definitions: &DefinitionFile,
+    definitions: &DefinitionSet,
     samples: &[Sample],
     env: Environment,
     mapper: &RecordMapper,
 ) -> Result<Vec<TestedRecord>, CliError> {
-    let sinks = targets::from_file(definitions, mapper)
-        .map_err(|violations| definition_error(&violations))?;
+    let sinks = targets::from_file(definitions, mapper).map_err(|found| invalid_files(&found))?;
     if sinks.is_empty() {
         let file = args.file.display();
         return Err(CliError::usage(format_args!("{file} has no sinks")));

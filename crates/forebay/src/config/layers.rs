@@ -227,11 +227,9 @@ impl FileLayer<'_> {
         if let Some((first, rest)) = name.text.split_once('.')
             && let Some(ConfigEntry::Group(below)) = group.entry(first)
         {
-            let rest = YamlKey {
-                line: name.line,
-                text: rest.to_owned(),
-            };
-            return self.entry(below, rest, node);
+            let mut below_name = name.clone();
+            rest.clone_into(&mut below_name.text);
+            return self.entry(below, below_name, node);
         }
         match group.entry(&name.text) {
             Some(ConfigEntry::Group(below)) => self.group(below, node),

@@ -34,7 +34,8 @@ for a service called `forebay` (`FOREBAY_SERVICE_HOST`, `FOREBAY_PORT_8000_TCP`,
 
 On SIGHUP `forebay serve` reloads file, token and certificates. It never exits because of it. Flags and
 variables keep their values from the start. These settings take effect, together with the contents of
-the files they name; open connections keep their certificate:
+the files they name; open connections keep their certificate. The column *change* of the tables below tells
+for each setting whether SIGHUP or a restart puts a change into force:
 
 ";
 
@@ -76,7 +77,7 @@ fn section(out: &mut String, group: &ConfigGroup) {
         if !group.doc.is_empty() && !group.path.is_empty() {
             _ = write!(out, "{}\n\n", group.doc);
         }
-        out.push_str("| key | default | meaning |\n| --- | --- | --- |\n");
+        out.push_str("| key | default | change | meaning |\n| --- | --- | --- | --- |\n");
         for key in keys {
             row(out, key);
         }
@@ -97,9 +98,13 @@ fn row(out: &mut String, key: &ConfigKey) {
     };
     let doc = key.doc.replace("\n\n", " ").replace('|', "\\|");
     let (path, kind) = (&key.path, key.kind.name());
+    let change = match RELOADABLE_KEYS.contains(&path.as_str()) {
+        true => "SIGHUP",
+        false => "restart",
+    };
     _ = writeln!(
         out,
-        "| `{path}` ({kind})<br>`{}` | {default} | {doc} |",
+        "| `{path}` ({kind})<br>`{}` | {default} | {change} | {doc} |",
         variable(path)
     );
 }

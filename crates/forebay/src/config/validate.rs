@@ -30,6 +30,7 @@ impl RangeViolations {
 pub(super) fn violations(config: &Config) -> Vec<String> {
     let sections = [
         ("api", config.api.violations()),
+        ("definitions", config.definitions.violations()),
         ("limits", config.limits.violations()),
         ("source.http", config.source.http.violations()),
         ("quota", config.quota.violations()),
@@ -92,6 +93,14 @@ fn cross_section_violations(config: &Config) -> Vec<String> {
     {
         problems.push(format!(
             "source.http.publicUrl is \"{url}\", allowed is an address like http://localhost:7000"
+        ));
+    }
+    if let Some(dir) = &config.definitions.dir
+        && !config.has(NodeRole::Api)
+    {
+        let dir = dir.display();
+        problems.push(format!(
+            "definitions.dir is {dir}, which needs the role api: add it to roles"
         ));
     }
     problems.extend(address_clashes(config));

@@ -2,38 +2,86 @@
 
 use forebay_api::sink::ColumnView;
 use forebay_api::topic::MessagePartView;
-use serde::{Deserialize, Deserializer};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 pub(crate) const TYPES: [&str; 8] = [
     "uuid", "datetime", "ip", "body", "headers", "path", "template", "static",
 ];
 
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A column of a table, a field or a header of a message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ColumnDefinition {
+    /// Name of the column.
     pub(crate) name: String,
-    /// One of [`TYPES`].
+    /// Source of the text.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = TYPES))]
     pub(crate) kind: String,
-    /// Of type `path`: path in the body.
-    #[serde(default, deserialize_with = "text")]
+    /// Of type `path`: path of a value in the body, like `user.tags[0]`, or JSONPath.
+    #[serde(
+        default,
+        deserialize_with = "text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "String")]
     pub(crate) path: Option<String>,
-    /// Of type `path`: value when the path is missing.
-    #[serde(default, deserialize_with = "text")]
+    /// Of type `path`: text if the body has no value there.
+    #[serde(
+        default,
+        deserialize_with = "text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "String")]
     pub(crate) default_value: Option<String>,
     /// Of types `path` and `template`: strings without their JSON quotes. The default is true where
     /// text is expected.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) raw_string: Option<bool>,
-    /// Of type `template`: the program.
-    #[serde(default, deserialize_with = "template_text")]
+    /// Of type `template`: the program, in Jsonnet.
+    #[serde(
+        default,
+        deserialize_with = "template_text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(schema_with = "template_schema")]
     pub(crate) template: Option<String>,
     /// Of type `static`: the text.
-    #[serde(default, deserialize_with = "text")]
+    #[serde(
+        default,
+        deserialize_with = "text",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "String")]
     pub(crate) value: Option<String>,
-    #[serde(default)]
+    /// Part of the table's primary key: a later row with the same key replaces the earlier one.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) primary_key: bool,
+}
+
+/// For `skip_serializing_if`.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// A template as text, or in its API form. The pattern keeps a number from being read as text.
+pub(super) fn template_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "object"],
+        "pattern": "\\S",
+        "properties": {
+            "language": { "type": "string", "enum": ["jsonnet"] },
+            "content": { "type": "string" },
+        },
+        "required": ["content"],
+        "additionalProperties": false,
+    })
 }
 
 /// The text as written in YAML, even if it could be another type (`0`, `no`, `1.10`). Null is rejected:
@@ -96,6 +144,18 @@ impl From<&MessagePartView> for ColumnDefinition {
 }
 
 impl ColumnDefinition {
+    /// Sets `rawString` of types that have it.
+    pub(super) fn set_raw(&mut self, default: bool) {
+        if matches!(self.kind.as_str(), "path" | "template") {
+            self.raw_string.get_or_insert(default);
+        }
+    }
+
+    /// Removes `rawString` if it is the default.
+    pub(super) fn remove_raw(&mut self, default: bool) {
+        self.raw_string = self.raw_string.filter(|raw| *raw != default);
+    }
+
     /// API form where text is expected: in a table, or in a message except for its fields.
     pub(crate) fn request(&self) -> Value {
         self.request_with(true)

@@ -1,11 +1,14 @@
-//! Sends the steps of plans to the server: validates all together, then runs them.
+//! Sends the steps of a plan to the server: validates all together, then runs them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 
-use forebay_api::definitions::{DefinitionChange, DefinitionCheck, DefinitionReport};
+use forebay_api::definitions::{
+    DefinitionChange, DefinitionCheck, DefinitionReport, DefinitionViolation,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 
+use super::step::StepRequest;
 use super::{ApplyAction, ApplyPlan, ApplyStep};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
@@ -17,109 +20,115 @@ const CHECKED_MAX: usize = 1000;
 /// Maximum bytes of such a request: fits every `api.bodyLimit` of at least 1MB.
 const CHECKED_BYTES_MAX: usize = 768 << 10;
 
-/// Runs the steps of all plans: first the sources, then their sinks, several concurrently. Calls `done`
-/// for each finished step, in plan order. After the first error no new step starts; started steps
-/// complete.
-pub(crate) async fn run_all(
-    api: &ApiClient,
-    plans: &[ApplyPlan],
-    mut done: impl FnMut(&ApplyStep) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    let groups: Vec<Vec<&[ApplyStep]>> = plans.iter().map(ApplyPlan::groups).collect();
-    let is_source = |group: &&&[ApplyStep]| group.first().is_some_and(|step| step.sink.is_none());
-    let sources: Vec<&[ApplyStep]> = groups.iter().flatten().filter(is_source).copied().collect();
-    let sinks = groups.iter().flatten().filter(|g| !is_source(g)).copied();
-    for groups in [sources, sinks.collect()] {
-        let stopped = AtomicBool::new(false);
-        let mut running = stream::iter(groups)
-            .map(|steps| run_group(api, steps, &stopped))
-            .buffered(PARALLEL_REQUESTS);
-        let mut failed = None;
-        while let Some((steps, failure)) = running.next().await {
-            steps.iter().try_for_each(&mut done)?;
-            failed = failed.or(failure);
-        }
-        if let Some(failure) = failed {
-            return Err(failure);
-        }
-    }
-    Ok(())
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StepOutcome {
+    /// Changed, or nothing to change.
+    Done,
+    /// The server rejected it, or was not reached.
+    Failed(String),
+    /// Not tried: an earlier step that it needs has failed.
+    Skipped,
 }
 
-/// The finished steps, and the error of the next one.
-async fn run_group<'p>(
-    api: &ApiClient,
-    steps: &'p [ApplyStep],
-    stopped: &AtomicBool,
-) -> (&'p [ApplyStep], Option<CliError>) {
-    for (done, step) in steps.iter().enumerate() {
-        if stopped.load(Ordering::Relaxed) {
-            return (&steps[..done], None);
+/// Runs a plan, several requests at a time: first the sources, then their sinks, then the deletions. A
+/// failed step does not stop others, except for those that depend on it: sinks of a source that was not
+/// created, and all deletions. Returns the outcomes of the steps.
+pub(crate) async fn run_all(api: &ApiClient, plan: &ApplyPlan) -> Vec<StepOutcome> {
+    let mut outcomes = vec![StepOutcome::Skipped; plan.steps.len()];
+    let phase = |step: &ApplyStep| match (step.action, &step.sink) {
+        (ApplyAction::Delete, _) => 2,
+        (_, Some(_)) => 1,
+        (_, None) => 0,
+    };
+    let mut failed_sources = BTreeSet::new();
+    for number in 0..3 {
+        if number == 2 && outcomes.iter().any(|o| matches!(o, StepOutcome::Failed(_))) {
+            break;
         }
-        if let Err(failure) = step.run(api).await {
-            stopped.store(true, Ordering::Relaxed);
-            let failure = failure.with_context(&step.what);
-            return (&steps[..done], Some(failure));
+        let steps = plan.steps.iter().enumerate();
+        let steps = steps.filter(|(_, step)| phase(step) == number);
+        let steps = steps.filter(|(_, step)| !failed_sources.contains(&step.source));
+        let steps: Vec<(usize, &ApplyStep)> = steps.collect();
+        let mut running = stream::iter(steps)
+            .map(async |(index, step)| (index, step.run(api).await))
+            .buffered(PARALLEL_REQUESTS);
+        while let Some((index, result)) = running.next().await {
+            outcomes[index] = match result {
+                Ok(()) => StepOutcome::Done,
+                Err(failure) => StepOutcome::Failed(failure.message().to_owned()),
+            };
+        }
+        for (step, outcome) in plan.steps.iter().zip(&outcomes) {
+            if step.sink.is_none() && matches!(outcome, StepOutcome::Failed(_)) {
+                failed_sources.insert(step.source.clone());
+            }
         }
     }
-    (steps, None)
+    outcomes
 }
 
 impl ApplyStep {
-    pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), CliError> {
-        match self.change {
-            ApplyAction::Create => {
-                api.run_task(Method::POST, &self.path, Some(&self.body))
-                    .await
-            }
-            ApplyAction::Update => {
-                api.run_task(Method::PATCH, &self.path, Some(&self.body))
-                    .await
-            }
-            ApplyAction::Keep => Ok(()),
+    async fn run(&self, api: &ApiClient) -> Result<(), CliError> {
+        for request in &self.requests {
+            let body = Some(&request.body).filter(|body| !body.is_null());
+            api.run_task(request.method.clone(), &request.path, body)
+                .await?;
         }
-    }
-
-    /// The request that validates this step; `None` for an unchanged resource.
-    fn validation_request(&self) -> Option<DefinitionChange> {
-        let method = match self.change {
-            ApplyAction::Create => "POST",
-            ApplyAction::Update => "PATCH",
-            ApplyAction::Keep => return None,
-        };
-        let path = self.path.strip_prefix(BRANCH).unwrap_or(&self.path);
-        Some(DefinitionChange {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            body: self.body.clone(),
-        })
+        Ok(())
     }
 }
 
-/// Asks the server to validate all steps without changes. Returns the rejected ones: index of the plan,
-/// the step, and the reason.
+/// The request that validates another one. A deletion needs none.
+fn validation_request(request: &StepRequest) -> Option<DefinitionChange> {
+    if request.method == Method::DELETE {
+        return None;
+    }
+    let path = request.path.strip_prefix(BRANCH).unwrap_or(&request.path);
+    Some(DefinitionChange {
+        method: request.method.to_string(),
+        path: path.to_owned(),
+        body: request.body.clone(),
+    })
+}
+
+/// A step that the server would reject.
+#[derive(Debug)]
+pub(crate) struct RejectedStep<'p> {
+    pub(crate) step: &'p ApplyStep,
+    pub(crate) violation: DefinitionViolation,
+}
+
+/// Asks the server to validate all steps without changes. Returns the rejected ones.
 pub(crate) async fn rejected_steps<'p>(
     api: &ApiClient,
-    plans: &'p [ApplyPlan],
-) -> Result<Vec<(usize, &'p ApplyStep, String)>, CliError> {
-    let steps = |(i, plan): (usize, &'p ApplyPlan)| plan.steps.iter().map(move |step| (i, step));
-    let all = plans.iter().enumerate().flat_map(steps);
-    let all: Vec<CheckedChange<'_>> = all
-        .filter_map(|(i, step)| Some((i, step, step.validation_request()?)))
-        .collect();
-    let requests = request_batches(&all);
-    let checking = requests.iter().map(|changes| validate(api, changes));
-    let mut found: Vec<(usize, &ApplyStep, String)> = stream::iter(checking)
+    plan: &'p ApplyPlan,
+) -> Result<Vec<RejectedStep<'p>>, CliError> {
+    let requests = plan.steps.iter().flat_map(|step| {
+        let requests = step.requests.iter().filter_map(validation_request);
+        requests.map(move |change| CheckedChange { step, change })
+    });
+    let all: Vec<CheckedChange<'_>> = requests.collect();
+    let batches = request_batches(&all);
+    let checking = batches.iter().map(|changes| validate(api, changes));
+    let mut found: Vec<RejectedStep<'p>> = stream::iter(checking)
         .buffered(PARALLEL_REQUESTS)
         .try_concat()
         .await?;
     // A new source is in each batch of its sinks.
-    found.dedup_by(|a, b| std::ptr::eq(a.1, b.1) && a.2 == b.2);
+    found.dedup_by(|a, b| {
+        std::ptr::eq(a.step, b.step)
+            && a.violation.message == b.violation.message
+            && a.violation.field == b.violation.field
+    });
     Ok(found)
 }
 
-/// A change to validate: index of the plan, step, and request.
-type CheckedChange<'p> = (usize, &'p ApplyStep, DefinitionChange);
+/// A change to validate.
+struct CheckedChange<'p> {
+    step: &'p ApplyStep,
+    change: DefinitionChange,
+}
 
 /// Splits the changes into requests within the limits. Sinks depend on their source: a new source is
 /// repeated at the start of each request with sinks of it.
@@ -128,17 +137,15 @@ fn request_batches<'c, 'p>(all: &'c [CheckedChange<'p>]) -> Vec<Vec<&'c CheckedC
     let mut source: Option<&CheckedChange<'_>> = None;
     let mut bytes = usize::MAX;
     for change in all {
-        let (plan, step, body) = change;
-        let made =
-            step.sink.is_none() && step.change == ApplyAction::Create && step.path == SOURCES;
+        let made = change.change.method == "POST" && SOURCES.ends_with(&change.change.path);
         if made {
             source = Some(change);
         }
-        let size = json_size(body);
+        let size = json_size(&change.change);
         let count = requests.last().map_or(usize::MAX, Vec::len);
         if count >= CHECKED_MAX || bytes.saturating_add(size) > CHECKED_BYTES_MAX {
-            let needed = source.filter(|s| !made && s.0 == *plan);
-            bytes = needed.map_or(0, |s| json_size(&s.2));
+            let needed = source.filter(|s| !made && s.step.source == change.step.source);
+            bytes = needed.map_or(0, |s| json_size(&s.change));
             requests.push(needed.into_iter().collect());
         }
         bytes = bytes.saturating_add(size);
@@ -152,16 +159,16 @@ fn request_batches<'c, 'p>(all: &'c [CheckedChange<'p>]) -> Vec<Vec<&'c CheckedC
 async fn validate<'p>(
     api: &ApiClient,
     changes: &[&CheckedChange<'p>],
-) -> Result<Vec<(usize, &'p ApplyStep, String)>, CliError> {
+) -> Result<Vec<RejectedStep<'p>>, CliError> {
     let path = format!("{BRANCH}definitions/validate");
-    let changes_only = changes.iter().map(|(_, _, change)| change.clone());
+    let changes_only = changes.iter().map(|checked| checked.change.clone());
     let request = DefinitionCheck {
         changes: changes_only.collect(),
     };
     let report: DefinitionReport = api.call(Method::POST, &path, &request).await?;
     let rejected = report.violations.into_iter().filter_map(|violation| {
-        let (plan, step, _) = changes.get(violation.change)?;
-        Some((*plan, *step, violation.message))
+        let step = changes.get(violation.change)?.step;
+        Some(RejectedStep { step, violation })
     });
     Ok(rejected.collect())
 }

@@ -1,47 +1,77 @@
 //! Topics in a definition file.
 
 use forebay_api::sink::ColumnView;
-use forebay_api::topic::TopicMessageView;
+use forebay_api::topic::{TopicMessageView, TopicSinkView};
 use forebay_model::HttpMethod;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::ColumnDefinition;
-use super::column::{template_text, text};
+use super::column::{TYPES, is_false, template_schema, template_text, text};
 
-#[derive(Clone, Debug, Deserialize)]
+/// A topic of Apache Kafka, or an HTTP endpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TopicDefinition {
     /// Name of a provider in the server's configuration.
     pub(crate) provider: String,
     /// Default: the sink's id.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) topic: Option<String>,
     /// Of type `http`: several messages per request.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) batches: bool,
     /// Of type `http`: `POST`, `PUT` or `PATCH`.
-    #[serde(default, deserialize_with = "method")]
+    #[serde(
+        default,
+        deserialize_with = "method",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(extend("enum" = HttpMethod::ALL.map(HttpMethod::name)))]
     pub(crate) method: Option<String>,
     /// Default: the body as received.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "MessageDefinition::is_empty")]
     pub(crate) message: MessageDefinition,
 }
 
 /// Mapping of a record to a message.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MessageDefinition {
-    #[serde(default, deserialize_with = "part")]
+    /// The content; by default the body as received.
+    #[serde(
+        default,
+        deserialize_with = "part",
+        serialize_with = "unnamed",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<UnnamedColumn>")]
     value: Option<ColumnDefinition>,
-    /// The value as a JSON object.
-    #[serde(default)]
+    /// The content as a JSON object with these fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     fields: Option<Vec<ColumnDefinition>>,
-    #[serde(default, deserialize_with = "part")]
+    /// Messages with the same key stay in order in Kafka.
+    #[serde(
+        default,
+        deserialize_with = "part",
+        serialize_with = "unnamed",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<UnnamedColumn>")]
     key: Option<ColumnDefinition>,
-    #[serde(default)]
+    /// Headers, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<ColumnDefinition>,
+}
+
+/// A part of a message has no name.
+fn unnamed<S: Serializer>(part: &Option<ColumnDefinition>, to: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(part).map_err(serde::ser::Error::custom)?;
+    if let Value::Object(fields) = &mut value {
+        fields.shift_remove("name");
+    }
+    value.serialize(to)
 }
 
 /// Validates the method when the file is read, before any request to the server.
@@ -59,22 +89,33 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     )))
 }
 
-#[derive(Deserialize)]
+/// A part of a message, mapped like a column of a table.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "MessagePart")]
 struct UnnamedColumn {
-    #[serde(default)]
-    name: Option<IgnoredAny>,
+    /// Source of the text.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = TYPES))]
     kind: String,
+    /// Of type `path`: path of a value in the body, like `user.tags[0]`, or JSONPath.
     #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "String")]
     path: Option<String>,
+    /// Of type `path`: text if the body has no value there.
     #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "String")]
     default_value: Option<String>,
+    /// Of types `path` and `template`: strings without their JSON quotes.
     #[serde(default)]
     raw_string: Option<bool>,
+    /// Of type `template`: the program, in Jsonnet.
     #[serde(default, deserialize_with = "template_text")]
+    #[schemars(schema_with = "template_schema")]
     template: Option<String>,
+    /// Of type `static`: the text.
     #[serde(default, deserialize_with = "text")]
+    #[schemars(with = "String")]
     value: Option<String>,
 }
 
@@ -82,9 +123,6 @@ fn part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColumnDefin
     let Some(part) = Option::<UnnamedColumn>::deserialize(deserializer)? else {
         return Ok(None);
     };
-    if part.name.is_some() {
-        return Err(serde::de::Error::custom("value and key have no name"));
-    }
     Ok(Some(ColumnDefinition {
         name: String::new(),
         kind: part.kind,
@@ -139,22 +177,71 @@ impl MessageDefinition {
         request
     }
 
-    /// Whether the server's definition is the same.
-    pub(crate) fn matches(&self, shown: &TopicMessageView) -> bool {
-        let mut wanted = self.clone();
-        if wanted.value.is_none() && wanted.fields.is_none() {
-            wanted.value = Some(ColumnDefinition {
-                kind: "body".to_owned(),
-                ..ColumnDefinition::default()
-            });
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// All parts with the default of `rawString` where they are.
+    fn parts(&mut self) -> impl Iterator<Item = (&mut ColumnDefinition, bool)> {
+        let texts = self.value.iter_mut().chain(&mut self.key);
+        let texts = texts.chain(&mut self.headers).map(|part| (part, true));
+        texts.chain(self.fields.iter_mut().flatten().map(|part| (part, false)))
+    }
+
+    /// Sets the defaults.
+    fn complete(&mut self) {
+        if self.value.is_none() && self.fields.is_none() {
+            self.value = Some(received_body());
         }
-        Self::from(shown).request() == wanted.request()
+        self.parts().for_each(|(part, raw)| part.set_raw(raw));
+    }
+
+    /// Removes what is the default.
+    fn simplify(&mut self) {
+        self.parts().for_each(|(part, raw)| part.remove_raw(raw));
+        self.value = self.value.take().filter(|value| *value != received_body());
+    }
+}
+
+/// The content of a message by default.
+fn received_body() -> ColumnDefinition {
+    ColumnDefinition {
+        kind: "body".to_owned(),
+        ..ColumnDefinition::default()
+    }
+}
+
+impl From<&TopicSinkView> for TopicDefinition {
+    fn from(topic: &TopicSinkView) -> Self {
+        let method = topic.method.map(|m| HttpMethod::from(m).name().to_owned());
+        Self {
+            provider: topic.provider.clone(),
+            topic: Some(topic.topic.clone()),
+            batches: topic.batches.unwrap_or_default(),
+            method,
+            message: (&topic.message).into(),
+        }
     }
 }
 
 impl TopicDefinition {
     pub(crate) fn shown_name(&self) -> &str {
         self.topic.as_deref().unwrap_or(&self.provider)
+    }
+
+    /// Sets the defaults; `sink` is the id of the sink.
+    pub(super) fn complete(&mut self, sink: &str) {
+        self.topic.get_or_insert_with(|| sink.to_owned());
+        let default = HttpMethod::default().name();
+        self.method.get_or_insert_with(|| default.to_owned());
+        self.message.complete();
+    }
+
+    /// Removes what is the default.
+    pub(super) fn simplify(&mut self) {
+        let default = HttpMethod::default().name();
+        self.method = self.method.take().filter(|method| method != default);
+        self.message.simplify();
     }
 
     /// API request that creates it.

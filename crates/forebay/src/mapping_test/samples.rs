@@ -8,13 +8,14 @@ use std::path::Path;
 use bytes::Bytes;
 use forebay_control::api::TestRecord;
 use forebay_model::Timestamp;
+use forebay_schema::nearest;
+use forebay_schema::yaml::{self, YamlError};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cli_error::CliError;
-use crate::definitions::parse_failure;
 
 /// Maximum bytes of a file of samples.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -193,6 +194,26 @@ fn parse(
         };
         samples.push(case);
     }
+}
+
+/// Parse error with line, column and a suggestion.
+fn parse_failure(file: &str, error: &serde_saphyr::Error) -> CliError {
+    let YamlError { place, text } = yaml::yaml_error(error);
+    let place = place.map(|(line, column)| format!(":{line}:{column}"));
+    let failure = CliError::usage(format_args!("{file}{}: {text}", place.unwrap_or_default()));
+    match unknown_field(&text).and_then(|(given, names)| nearest(given, names)) {
+        Some(name) => failure.hint(format_args!("did you mean {name}?")),
+        None => failure,
+    }
+}
+
+/// The unknown name and the known ones, from "unknown field `x`, expected one of a, b".
+fn unknown_field(text: &str) -> Option<(&str, Vec<&str>)> {
+    let rest = text.strip_prefix("unknown field `")?;
+    let (given, rest) = rest.split_once('`')?;
+    let (_, names) = rest.split_once("expected ")?;
+    let names = names.strip_prefix("one of ").unwrap_or(names).split(',');
+    Some((given, names.map(|n| n.trim().trim_matches('`')).collect()))
 }
 
 fn check_size(bytes: u64, shown: &str) -> Result<(), CliError> {

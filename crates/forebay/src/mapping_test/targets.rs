@@ -3,11 +3,13 @@
 use forebay_api::sink::{MappingRequest, SinkView};
 use forebay_api::topic::MessageRequest;
 use forebay_control::api::{ColumnProblem, Mapper, mapping_from_request, message_from_request};
-use forebay_model::{HttpMethod, SinkTarget, TableBackend, TableSink, TopicKind, TopicSink};
+use forebay_model::{
+    HttpMethod, Mapping, SinkTarget, TableBackend, TableSink, TopicKind, TopicSink,
+};
 use serde_json::{Value, json};
 
 use crate::definitions::{
-    COLUMN_TYPES, ColumnDefinition, DefinitionFile, MessageDefinition, SinkDefinition,
+    ColumnDefinition, DefinitionProblem, DefinitionSet, MessageDefinition, SinkDefinition,
 };
 use crate::mapper::RecordMapper;
 
@@ -21,20 +23,37 @@ pub(crate) struct TestedSink {
     pub(crate) target: SinkTarget,
 }
 
-/// The sinks of a file, compiled as the server does; or all violations with their places.
+/// A violation of a sink.
+struct SinkViolation {
+    /// Field of the sink in a file.
+    field: String,
+    message: String,
+}
+
+impl SinkViolation {
+    fn all(field: &str, messages: Vec<String>) -> Vec<Self> {
+        let violation = |message| Self {
+            field: field.to_owned(),
+            message,
+        };
+        messages.into_iter().map(violation).collect()
+    }
+}
+
+/// The sinks of a file, compiled as the server does; or all violations with their positions.
 pub(crate) fn from_file(
-    definitions: &DefinitionFile,
+    definitions: &DefinitionSet,
     mapper: &RecordMapper,
-) -> Result<Vec<TestedSink>, Vec<String>> {
+) -> Result<Vec<TestedSink>, Vec<DefinitionProblem>> {
     let mut sinks = Vec::new();
     let mut violations = Vec::new();
-    for (i, source) in definitions.sources.iter().enumerate() {
+    for (i, placed) in definitions.sources.iter().enumerate() {
+        let source = &placed.definition;
         let Ok(source_id) = source.source_id() else {
             continue;
         };
         for (k, sink) in source.sinks.iter().enumerate() {
             let Ok(id) = sink.sink_id() else { continue };
-            let place = definitions.location(i, Some(k));
             let target = from_definition(sink, &id).and_then(|target| checked(target, mapper));
             match target {
                 Ok(target) => sinks.push(TestedSink {
@@ -43,11 +62,10 @@ pub(crate) fn from_file(
                     sink: id,
                     target,
                 }),
-                Err(found) => violations.extend(
-                    found
-                        .into_iter()
-                        .map(|text| format!("{place}sink {source_id}/{id}: {text}")),
-                ),
+                Err(found) => violations.extend(found.into_iter().filter_map(|violation| {
+                    let message = format!("sink {source_id}/{id}: {}", violation.message);
+                    definitions.problem_of(i, Some(k), &violation.field, message)
+                })),
             }
         }
     }
@@ -64,7 +82,7 @@ pub(crate) fn from_view(source: &str, sink: &SinkView) -> Result<TestedSink, Vec
         (Some(table), _) => {
             let columns: Vec<ColumnDefinition> =
                 table.mapping.columns.iter().map(Into::into).collect();
-            table_target(&columns, &table.table_id)?
+            table_target(&columns, &table.table_id)
         }
         (None, Some(topic)) => {
             let message = MessageDefinition::from(&topic.message).request();
@@ -75,10 +93,16 @@ pub(crate) fn from_view(source: &str, sink: &SinkView) -> Result<TestedSink, Vec
                 TopicKind::Http
             };
             let batches = topic.batches.unwrap_or_default();
-            topic_target(message, kind, &topic.topic, (batches, method))?
+            topic_target(message, kind, &topic.topic, (batches, method))
         }
         (None, None) => return Err(vec!["the sink has neither a table nor a topic".to_owned()]),
     };
+    let target = target.map_err(|found| -> Vec<String> {
+        found
+            .into_iter()
+            .map(|violation| violation.message)
+            .collect()
+    })?;
     Ok(TestedSink {
         source: source.to_owned(),
         sink: sink.sink_id.clone(),
@@ -94,7 +118,7 @@ fn target_name(target: &SinkTarget) -> String {
     }
 }
 
-fn from_definition(sink: &SinkDefinition, id: &str) -> Result<SinkTarget, Vec<String>> {
+fn from_definition(sink: &SinkDefinition, id: &str) -> Result<SinkTarget, Vec<SinkViolation>> {
     if let Some((kind, topic)) = sink.topic() {
         let kind = if kind == "kafka" {
             TopicKind::Kafka
@@ -109,31 +133,21 @@ fn from_definition(sink: &SinkDefinition, id: &str) -> Result<SinkTarget, Vec<St
     table_target(&sink.columns, sink.table.as_deref().unwrap_or_default())
 }
 
-fn table_target(columns: &[ColumnDefinition], table: &str) -> Result<SinkTarget, Vec<String>> {
-    let unknown = columns
-        .iter()
-        .filter(|c| !COLUMN_TYPES.contains(&c.kind.as_str()));
-    let unknown: Vec<String> = unknown
-        .map(|c| {
-            let allowed = COLUMN_TYPES.join(", ");
-            format!(
-                "column \"{}\" has type \"{}\", allowed are {allowed}",
-                c.name, c.kind
-            )
-        })
-        .collect();
-    if !unknown.is_empty() {
-        return Err(unknown);
-    }
+fn table_target(
+    columns: &[ColumnDefinition],
+    table: &str,
+) -> Result<SinkTarget, Vec<SinkViolation>> {
+    let of_columns = |messages| SinkViolation::all("columns", messages);
     let columns: Vec<Value> = columns.iter().map(ColumnDefinition::request).collect();
-    let request: MappingRequest =
-        serde_json::from_value(json!({ "columns": columns })).map_err(|e| vec![e.to_string()])?;
-    let mapping = mapping_from_request(request, true)?;
+    let request: MappingRequest = serde_json::from_value(json!({ "columns": columns }))
+        .map_err(|e| of_columns(vec![e.to_string()]))?;
+    let mapping = mapping_from_request(request, true).map_err(of_columns)?;
+    let table = table
+        .parse()
+        .map_err(|e| SinkViolation::all("table", vec![format!("table is \"{table}\": {e}")]))?;
     Ok(SinkTarget::Table(TableSink {
         backend: TableBackend::Sqlite,
-        table: table
-            .parse()
-            .map_err(|e| vec![format!("table is \"{table}\": {e}")])?,
+        table,
         mapping,
     }))
 }
@@ -143,22 +157,27 @@ fn topic_target(
     kind: TopicKind,
     topic: &str,
     (batches, method): (bool, HttpMethod),
-) -> Result<SinkTarget, Vec<String>> {
+) -> Result<SinkTarget, Vec<SinkViolation>> {
+    let in_message = |messages| SinkViolation::all(&message_field(kind), messages);
     let request: MessageRequest =
-        serde_json::from_value(message).map_err(|e| vec![e.to_string()])?;
+        serde_json::from_value(message).map_err(|e| in_message(vec![e.to_string()]))?;
     let topic = TopicSink {
         kind,
         provider: String::new(),
         topic: topic.to_owned(),
         batches,
         method,
-        message: message_from_request(request, true)?,
+        message: message_from_request(request, true).map_err(in_message)?,
     };
     Ok(SinkTarget::Topic(topic))
 }
 
+fn message_field(kind: TopicKind) -> String {
+    format!("{}.message", kind.name())
+}
+
 /// Compiles paths and templates.
-fn checked(target: SinkTarget, mapper: &RecordMapper) -> Result<SinkTarget, Vec<String>> {
+fn checked(target: SinkTarget, mapper: &RecordMapper) -> Result<SinkTarget, Vec<SinkViolation>> {
     let problems = match &target {
         SinkTarget::Table(table) => mapper.check(&table.mapping),
         SinkTarget::Topic(topic) => mapper.check(&topic.message.columns()),
@@ -166,6 +185,23 @@ fn checked(target: SinkTarget, mapper: &RecordMapper) -> Result<SinkTarget, Vec<
     if problems.is_empty() {
         return Ok(target);
     }
-    let text = |p: ColumnProblem| format!("column \"{}\" is invalid: {}", p.column, p.message);
-    Err(problems.into_iter().map(text).collect())
+    let field = |problem: &ColumnProblem| match &target {
+        SinkTarget::Table(table) => column_field(&table.mapping, &problem.column),
+        SinkTarget::Topic(topic) => message_field(topic.kind),
+    };
+    let violation = |p: ColumnProblem| SinkViolation {
+        field: field(&p),
+        message: format!("column \"{}\" is invalid: {}", p.column, p.message),
+    };
+    Err(problems.into_iter().map(violation).collect())
+}
+
+/// The path or template of a column.
+fn column_field(mapping: &Mapping, name: &str) -> String {
+    let columns = mapping.columns.iter().enumerate();
+    let mut found = columns.filter(|(_, column)| column.name == name);
+    match found.next() {
+        Some((i, column)) => format!("columns[{i}].{}", column.kind.type_name()),
+        None => "columns".to_owned(),
+    }
 }

@@ -15,10 +15,14 @@ pub(crate) const CONNECTIONS_REJECTED: &str = "forebay_listener_connections_reje
 pub(crate) const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 /// Counted by the export by OTLP.
 pub(crate) const OTLP_EXPORTS: &str = "forebay_otlp_exports_total";
+/// Whether the definitions of the server's folder can't be applied.
+pub(crate) const DEFINITIONS_FAILING: &str = "forebay_definitions_failing";
+/// Attempts to apply them.
+pub(crate) const DEFINITIONS_APPLIED: &str = "forebay_definitions_applied_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 /// Metrics of the binary that are in the recorder.
-const RECORDED: [MetricDefinition; 5] = [
+const RECORDED: [MetricDefinition; 7] = [
     MetricDefinition::gauge(BUILD_INFO, "1, with the version as a label.").labels(&["version"]),
     MetricDefinition::gauge(
         CONNECTIONS,
@@ -30,6 +34,15 @@ const RECORDED: [MetricDefinition; 5] = [
         "Connections of such a listener rejected because of its limit.",
     )
     .labels(&["listener"]),
+    MetricDefinition::gauge(
+        DEFINITIONS_FAILING,
+        "1 while the files of `definitions.dir` can't be applied, and the former definitions remain in force.",
+    ),
+    MetricDefinition::counter(
+        DEFINITIONS_APPLIED,
+        "Attempts to apply the files of `definitions.dir`; the outcome is `applied` or `failed`.",
+    )
+    .labels(&["outcome"]),
     MetricDefinition::counter(
         OTLP_EXPORTS,
         "Exports by OTLP, by signal (metrics or traces) and outcome (exported or failed); with telemetry.otlp.endpoint.",

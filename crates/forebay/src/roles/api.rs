@@ -27,6 +27,7 @@ use crate::cli_error::CliError;
 use crate::config::profile::Profile;
 use crate::config::{Config, NodeRole};
 use crate::dead_letters::NodeDeadLetters;
+use crate::disk_housekeeping::NodeStatus;
 use crate::mapper::RecordMapper;
 use crate::monitoring::{CONNECTIONS, CONNECTIONS_REJECTED, ProcessMetrics};
 use crate::path_uses::NodePathUses;
@@ -106,7 +107,10 @@ impl NodeContext {
             }),
             path_uses: Arc::new(NodePathUses(dispatcher)),
             monitor,
-            node_status: Arc::new(self.disk_metrics()),
+            node_status: Arc::new(NodeStatus {
+                disk: self.disk_metrics(),
+                definitions: self.definitions.clone(),
+            }),
             config: ApiConfig {
                 name_limits: config.profile == Profile::Forebay,
                 ..config.api.resolve(listen, source_url)

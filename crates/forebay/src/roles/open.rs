@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{NodeContext, TaskExit};
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment, TableDefault};
+use crate::definitions::FollowerState;
 use crate::{descriptors, random};
 
 /// Lease TTL of a node. With the embedded store no other node can use the directory, and opening it
@@ -57,6 +58,7 @@ impl NodeContext {
             volume,
             clock,
             log,
+            definitions: FollowerState::default(),
             templates: Arc::new(TemplatePool::new(config.templates.resolve(), command)),
             staging,
             tables,

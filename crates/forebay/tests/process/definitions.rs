@@ -42,47 +42,105 @@ fn applying_again_changes_only_differences() {
     assert_eq!(
         planned,
         [
-            "source my-events would create",
-            "sink my-events/events would create"
+            "+ source my-events",
+            "+ sink my-events/events",
+            "dry run: 2 to create, 0 to change, 0 to delete, 0 unchanged",
         ]
     );
     assert!(server.ok(&["source", "ls", "--json"]).contains("[]"));
     let done = server.ok(&["apply", "-f", &file]);
     assert!(
-        done.starts_with(
-            "source my-events created\nsink my-events/events created\npost to http://"
-        ),
+        done.starts_with("+ source my-events\n+ sink my-events/events\npost to http://"),
         "{done}"
     );
-    let again = lines(&["apply", "-f", &file]);
-    assert_eq!(
-        again,
-        [
-            "source my-events unchanged",
-            "sink my-events/events unchanged"
-        ]
+    assert!(
+        done.ends_with("2 created, 0 changed, 0 deleted, 0 unchanged\n"),
+        "{done}"
     );
+    let unchanged = [
+        "= source my-events",
+        "= sink my-events/events",
+        "0 created, 0 changed, 0 deleted, 2 unchanged",
+    ];
+    assert_eq!(lines(&["apply", "-f", &file]), unchanged);
 
     let changed = EVENTS
         .replace("Of the shop.", "Of all shops.")
+        .replace("          - { name: ip, type: ip }\n", "")
         .replace("value: prod", "value: test");
     let file = write(dir.path(), &changed);
-    let said = lines(&["apply", "-f", &file]);
+    let differences = [
+        "~ source my-events",
+        "    ~ description: \"Of the shop.\" → \"Of all shops.\"",
+        "~ sink my-events/events",
+        "    - columns.ip: {\"type\":\"ip\"}",
+        "    ~ columns.env.value: \"prod\" → \"test\"",
+    ];
+    let planned = lines(&["apply", "--dry-run", "-f", &file]);
+    assert_eq!(planned[..5], differences);
+    let version = |path: &str| -> serde_json::Value {
+        let shown = server.ok(&["source", "show", "my-events", "--json"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown.pointer(path).unwrap().clone()
+    };
+    assert_eq!(version("/sinks/0/version/number"), 1);
+    assert_eq!(lines(&["apply", "-f", &file])[..5], differences);
+    assert_eq!(version("/sinks/0/version/number"), 2);
+    assert_eq!(lines(&["apply", "-f", &file]), unchanged);
+    assert_eq!(version("/sinks/0/version/number"), 2);
+}
+
+#[test]
+fn the_exit_code_tells_whether_something_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let file = write(dir.path(), EVENTS);
+    let code = |more: &[&str]| {
+        let args = [&["apply", "-f", &file, "--exit-code"], more].concat();
+        let ended = run(&mut server.command(&args));
+        assert_eq!(ended.stderr, "", "{ended:?}");
+        ended.code
+    };
+    assert_eq!(code(&["--dry-run"]), Some(2));
+    assert_eq!(code(&["--dry-run"]), Some(2), "a dry run changed something");
+    assert_eq!(code(&[]), Some(2));
+    assert_eq!(code(&[]), Some(0));
+    assert_eq!(code(&["--dry-run"]), Some(0));
+    let file = write(dir.path(), &EVENTS.replace("type: uuid", "type: uid"));
+    let ended = run(&mut server.command(&["apply", "-f", &file, "--exit-code"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}
+
+#[test]
+fn json_has_the_same_differences() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let json = |args: &[&str]| -> serde_json::Value {
+        let ended = run(&mut server.command(args));
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"))
+    };
+    let file = write(dir.path(), EVENTS);
+    let made = json(&["apply", "-f", &file, "--json"]);
+    assert_eq!(made["dryRun"], false);
+    assert_eq!(made["changes"][0]["action"], "create");
+    let url = made["changes"][0]["url"].as_str().unwrap();
+    assert!(url.starts_with("http://"), "{made}");
+    assert_eq!(made["summary"]["created"], 2);
+    let file = write(dir.path(), &EVENTS.replace("value: prod", "value: test"));
+    let planned = json(&["apply", "-f", &file, "--json", "--dry-run"]);
+    assert_eq!(planned["dryRun"], true);
     assert_eq!(
-        said,
-        [
-            "source my-events updated (description)",
-            "sink my-events/events updated (columns)"
-        ]
+        planned["changes"][1]["fields"],
+        serde_json::json!([{ "field": "columns.env.value", "old": "prod", "new": "test" }])
     );
-    let said = lines(&["apply", "-f", &file]);
+    let file = write(dir.path(), &EVENTS.replace("type: uuid", "type: uid"));
+    let wrong = json(&["apply", "-f", &file, "--json"]);
+    let problem = &wrong["problems"][0];
     assert_eq!(
-        said,
-        [
-            "source my-events unchanged",
-            "sink my-events/events unchanged"
-        ]
+        (&problem["line"], &problem["column"]),
+        (&8.into(), &31.into())
     );
+    assert_eq!(problem["path"], "sources[0].sinks[0].columns[0].type");
 }
 
 #[test]
@@ -96,10 +154,7 @@ fn sinks_that_are_not_in_the_file_are_not_changed() {
         "sources:\n  - { name: My events, description: Of the shop. }\n",
     );
     let said = run(&mut server.command(&["apply", "-f", &file]));
-    assert!(
-        said.stdout.starts_with("source my-events unchanged\n"),
-        "{said:?}"
-    );
+    assert!(said.stdout.starts_with("= source my-events\n"), "{said:?}");
     assert!(
         said.stderr
             .contains("sink my-events/events is not in the file and is not changed"),
@@ -109,41 +164,48 @@ fn sinks_that_are_not_in_the_file_are_not_changed() {
 
 /// Invalid files with parts of their error messages.
 fn mistakes() -> Vec<(String, Vec<&'static str>)> {
-    // A second invalid sink, and a valid source.
-    let twice = EVENTS.replace("type: uuid", "type: uid")
-        + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
-           \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
     vec![
         (
             EVENTS.replace("columns:", "colums:"),
-            vec!["events.yaml:7:", "unknown field `colums`"],
+            vec![
+                "error: colums is not a known key; did you mean columns?",
+                " --> ",
+                "events.yaml:7:9\n  |\n7 |         colums:",
+                "\n  |         ^^^^^^\n",
+            ],
         ),
         (
             EVENTS.replace("type: uuid", "type: uid"),
-            vec!["events.yaml:5: sink my-events/events: ", "uid"],
+            vec![
+                "type is \"uid\", allowed is uuid, datetime",
+                "did you mean uuid?",
+                "events.yaml:8:31\n",
+                "8 |           - { name: id, type: uid }\n",
+                "  |                               ^^^\n",
+            ],
         ),
         (
             EVENTS.replace("'Body(\"price\")", "'Bod(\"price\")"),
-            vec!["events.yaml:5: sink my-events/events: ", "1:1"],
+            vec!["sink my-events/events: ", "events.yaml:14:54\n", "1:1"],
         ),
         (
             EVENTS.replace("name: at", "name: ID"),
-            vec!["used more than once"],
+            vec!["used more than once", "events.yaml:9:21\n"],
         ),
         (
             EVENTS.replace("in.demo.events", "demo.events"),
-            vec!["events.yaml:5: ", "tableId"],
+            vec!["events.yaml:6:16\n", "tableId"],
         ),
         (
             EVENTS.replace(
                 "        columns",
                 "        settings: { nope: 1 }\n        columns",
             ),
-            vec!["events.yaml:5: settings of sink my-events/events: ", "nope"],
+            vec!["sink my-events/events: ", "events.yaml:7:27\n", "nope"],
         ),
         (
             EVENTS.replace("    sinks:", "    settings: { nope: 1 }\n    sinks:"),
-            vec!["events.yaml:2: settings of source my-events: ", "nope"],
+            vec!["source my-events: ", "events.yaml:4:23\n", "nope"],
         ),
         (
             EVENTS
@@ -155,14 +217,28 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
                 .next()
                 .unwrap()
                 .to_owned(),
-            vec!["events.yaml:5: sink my-events/events: ", "none"],
+            vec!["sink my-events/events: ", "events.yaml:6:27\n", "none"],
         ),
+    ]
+}
+
+/// Several mistakes in one file.
+fn combined_mistakes() -> Vec<(String, Vec<&'static str>)> {
+    // A second invalid sink, and a valid source.
+    let twice = EVENTS
+        .replace("path: user.id", "path: 'user['")
+        .replace("Body(\"price\")", "Body(")
+        + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
+           \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
+    vec![
         (
             twice,
             vec![
-                "2 problems",
-                "events.yaml:5: sink my-events/events: ",
-                "events.yaml:16: sink my-events/x: ",
+                "3 problems; nothing was changed",
+                "events.yaml:13:45\n",
+                "events.yaml:14:54\n",
+                "sink my-events/x: ",
+                "events.yaml:16:16\n",
                 "tableId",
             ],
         ),
@@ -170,7 +246,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
             format!(
                 "{EVENTS}      - {{ name: Events, table: in.a.b, columns: [{{ name: a, type: ip }}] }}\n"
             ),
-            vec!["events.yaml:16: sink events is defined twice"],
+            vec!["sink events is defined twice", "events.yaml:16:"],
         ),
         ("sources: [".to_owned(), vec!["events.yaml:"]),
     ]
@@ -180,7 +256,7 @@ fn mistakes() -> Vec<(String, Vec<&'static str>)> {
 fn an_invalid_file_changes_nothing_and_reports_every_violation_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
-    for (content, said) in mistakes() {
+    for (content, said) in mistakes().into_iter().chain(combined_mistakes()) {
         let file = write(dir.path(), &content);
         for more in [&["--dry-run"][..], &[]] {
             let args = [&["apply", "-f", &file], more].concat();
@@ -389,7 +465,7 @@ sources:
         );
         let said = server.ok(&["apply", "-f", &file]);
         assert!(
-            said.starts_with("source my-events unchanged\nsink my-events/events unchanged\n"),
+            said.starts_with("= source my-events\n= sink my-events/events\n"),
             "{profile}: {said}"
         );
         let shown = server.ok(&["source", "show", "my-events"]);

@@ -19,6 +19,8 @@ mod compat_source;
 mod configuration;
 mod dashboard;
 mod dead;
+mod definition_schema;
+mod definition_sets;
 mod definitions;
 mod doctor;
 mod documents;

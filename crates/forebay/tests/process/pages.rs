@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::server::{forebay, run};
 
 /// Pages with commands. The test starts a server, unless the page does.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "docs/tutorial.md",
     "docs/howto/browser.md",
     "docs/howto/fluent-bit.md",
     "docs/howto/github.md",
+    "docs/howto/gitops.md",
     "docs/howto/iot.md",
     "docs/howto/stripe.md",
     "docs/howto/test-mappings.md",

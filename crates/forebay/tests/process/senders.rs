@@ -130,7 +130,9 @@ fn handshakes_are_a_setting_of_a_source() {
     };
     apply("[]");
     assert_eq!(ask().0, 405);
-    assert!(apply("[put, hub]").contains("settings of source events updated"));
+    assert!(
+        apply("[put, hub]").contains("~ source events\n    ~ settings.source.handshake.kinds: ")
+    );
     assert_eq!(ask().0, 200);
-    assert!(apply("[put, hub]").contains("settings of source events unchanged"));
+    assert!(apply("[put, hub]").contains("= source events"));
 }

@@ -39,6 +39,9 @@ pub struct SourceContent {
     /// Settings of the source.
     #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
     pub settings: SettingsPatch,
+    /// The definition set that created it; only it may delete it by pruning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_set: Option<String>,
 }
 
 impl SourceContent {
@@ -48,6 +51,7 @@ impl SourceContent {
             name: source.name.clone(),
             description: source.description.clone(),
             settings: source.settings.clone(),
+            definition_set: source.definition_set.clone(),
         }
     }
 
@@ -56,6 +60,7 @@ impl SourceContent {
         source.name = self.name;
         source.description = self.description;
         source.settings = self.settings;
+        source.definition_set = self.definition_set;
     }
 
     pub fn hash(&self) -> String {
@@ -73,6 +78,9 @@ pub struct SinkContent {
     pub target: SinkTarget,
     #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
     pub settings: SettingsPatch,
+    /// The definition set that created it; only it may delete it by pruning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition_set: Option<String>,
 }
 
 impl SinkContent {
@@ -82,6 +90,7 @@ impl SinkContent {
             description: sink.description.clone(),
             target: sink.target.clone(),
             settings: sink.settings.clone(),
+            definition_set: sink.definition_set.clone(),
         }
     }
 
@@ -90,6 +99,7 @@ impl SinkContent {
         sink.description = self.description;
         sink.target = self.target;
         sink.settings = self.settings;
+        sink.definition_set = self.definition_set;
     }
 
     pub fn hash(&self) -> String {

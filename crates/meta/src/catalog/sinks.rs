@@ -66,6 +66,7 @@ impl Repo {
                     description: content.description.clone(),
                     target: content.target.clone(),
                     settings: content.settings.clone(),
+                    definition_set: content.definition_set.clone(),
                     version: self.next_version(what, number, hash, description, stamp)?,
                     created: deleted
                         .as_ref()

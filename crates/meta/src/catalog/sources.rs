@@ -124,6 +124,7 @@ impl Repo {
             name: content.name.clone(),
             description: content.description.clone(),
             settings: content.settings.clone(),
+            definition_set: content.definition_set.clone(),
             version: self.next_version(what, number, hash, description, stamp)?,
             created: deleted.map_or_else(|| stamp.clone(), |d| d.created.clone()),
             deleted: None,

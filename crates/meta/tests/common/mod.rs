@@ -69,6 +69,7 @@ pub(crate) fn source_content(name: &str) -> SourceContent {
         name: name.to_owned(),
         description: String::new(),
         settings: [].into(),
+        definition_set: None,
     }
 }
 
@@ -88,6 +89,7 @@ pub(crate) fn sink_content(name: &str) -> SinkContent {
             },
         }),
         settings: [].into(),
+        definition_set: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Location, NonFiniteFloatPolicy, Spanned};
 
 use super::error::{YamlError, yaml_error};
 use super::scalar::{PlainScalar, plain_at};
@@ -14,12 +14,18 @@ use super::scalar::{PlainScalar, plain_at};
 pub struct YamlNode {
     /// Line, from 1.
     pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// Characters of a scalar on its first line; 1 of a list or mapping.
+    pub length: usize,
     /// The value.
     pub content: YamlContent,
     /// The plain scalar, if YAML reads it as another type than string.
     pub plain: Option<PlainScalar>,
     /// Where the value is defined; for an alias, where its anchor is.
     place: Location,
+    /// Where the value is used; for an alias, the alias itself.
+    used: Location,
 }
 
 /// The content of a node.
@@ -33,13 +39,18 @@ pub enum YamlContent {
     Map(Vec<(YamlKey, YamlNode)>),
 }
 
-/// A key of a mapping, with its line.
+/// A key of a mapping, with its position.
 #[derive(Clone, Debug)]
 pub struct YamlKey {
     /// Line, from 1.
     pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// Characters, with quotes.
+    pub length: usize,
     /// The key.
     pub text: String,
+    used: Location,
 }
 
 impl YamlNode {
@@ -50,7 +61,44 @@ impl YamlNode {
     pub fn parse(text: &str) -> Result<Self, YamlError> {
         let mut node: Self = serde_saphyr::from_str(text).map_err(|e| yaml_error(&e))?;
         node.keep_plain(text);
+        node.measure(text);
         Ok(node)
+    }
+
+    /// Parses a document whose infinite numbers and NaN are texts, as they are written: JSON has no
+    /// such numbers, and a text may be expected.
+    ///
+    /// # Errors
+    /// The text is not YAML.
+    pub fn parse_finite(text: &str) -> Result<Self, YamlError> {
+        let options = serde_saphyr::options! {
+            non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        };
+        let parsed = serde_saphyr::from_str_with_options(text, options);
+        let mut node: Self = parsed.map_err(|e| yaml_error(&e))?;
+        node.keep_plain(text);
+        node.measure(text);
+        node.write_out_numbers();
+        Ok(node)
+    }
+
+    /// Replaces numbers that JSON does not have, which are read as null, by their text.
+    fn write_out_numbers(&mut self) {
+        match &mut self.content {
+            YamlContent::Scalar(value) => {
+                let plain = self.plain.as_ref().map(|plain| plain.text.as_str());
+                let is_null = |text: &str| matches!(text, "~" | "null" | "Null" | "NULL");
+                if let Some(text) = plain.filter(|text| value.is_null() && !is_null(text)) {
+                    *value = Value::from(text);
+                    self.plain = None;
+                }
+            }
+            YamlContent::List(items) => items.iter_mut().for_each(Self::write_out_numbers),
+            YamlContent::Map(entries) => {
+                let nodes = entries.iter_mut();
+                nodes.for_each(|(_, node)| node.write_out_numbers());
+            }
+        }
     }
 
     fn keep_plain(&mut self, source: &str) {
@@ -71,6 +119,20 @@ impl YamlNode {
         }
     }
 
+    /// Sets the lengths of scalars and keys.
+    fn measure(&mut self, source: &str) {
+        match &mut self.content {
+            YamlContent::Scalar(_) => self.length = length(source, &self.used),
+            YamlContent::List(items) => items.iter_mut().for_each(|node| node.measure(source)),
+            YamlContent::Map(entries) => {
+                for (key, node) in entries {
+                    key.length = length(source, &key.used);
+                    node.measure(source);
+                }
+            }
+        }
+    }
+
     /// The value without positions.
     pub fn value(&self) -> Value {
         match &self.content {
@@ -84,14 +146,31 @@ impl YamlNode {
     }
 }
 
+/// Characters of a scalar on its first line, at least 1.
+fn length(source: &str, place: &Location) -> usize {
+    let span = place.span();
+    let range = span.byte_offset().zip(span.byte_len());
+    let text = range.and_then(|(from, length)| {
+        let from = usize::try_from(from).ok()?;
+        source.get(from..from.checked_add(usize::try_from(length).ok()?)?)
+    });
+    let line = text
+        .and_then(|text| text.lines().next())
+        .unwrap_or_default();
+    line.trim_end().chars().count().max(1)
+}
+
 impl<'de> Deserialize<'de> for YamlNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<YamlContent>::deserialize(deserializer)?;
         Ok(Self {
             line: spanned.referenced.line(),
+            column: spanned.referenced.column(),
+            length: 1,
             content: spanned.value,
             plain: None,
             place: spanned.defined,
+            used: spanned.referenced,
         })
     }
 }
@@ -101,7 +180,10 @@ impl<'de> Deserialize<'de> for YamlKey {
         let spanned = Spanned::<String>::deserialize(deserializer)?;
         Ok(Self {
             line: spanned.referenced.line(),
+            column: spanned.referenced.column(),
+            length: 1,
             text: spanned.value,
+            used: spanned.referenced,
         })
     }
 }

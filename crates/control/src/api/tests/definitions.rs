@@ -100,6 +100,73 @@ async fn all_rejected_changes_are_listed() {
 }
 
 #[tokio::test]
+async fn each_violation_names_its_field() {
+    let world = World::new().await;
+    let mut wrong = sink("Orders");
+    wrong["table"]["tableId"] = json!("orders");
+    wrong["table"]["mapping"]["columns"] = json!([
+        { "type": "uuid", "name": "a" },
+        { "type": "path", "name": "b" },
+        { "type": "static", "name": "c" },
+    ]);
+    let signed = |verify: Value| json!({ "type": "http", "name": "Hooks", "verify": verify });
+    let settings = json!({ "settings": [{ "key": "x", "value": 1 }, { "key": "y", "value": 1 }] });
+    let changes = json!([
+        change("POST", "sources", source("Shop")),
+        change("POST", "sources/shop/sinks", wrong),
+        change("PATCH", "sources/shop/settings", settings),
+        change("POST", "sources", json!({ "type": "http", "name": "" })),
+        change(
+            "POST",
+            "sources",
+            signed(json!({ "type": "hmac", "secrets": ["a"], "header": "é" }))
+        ),
+        change(
+            "POST",
+            "sources",
+            signed(json!({ "type": "stripe", "tolerance": "soon", "secrets": [] }))
+        ),
+        change(
+            "POST",
+            "sources",
+            signed(json!({ "type": "none", "tolerance": "1m" }))
+        ),
+        change(
+            "POST",
+            "sources",
+            signed(json!({ "type": "hmac", "hash": "sha1" }))
+        ),
+    ]);
+    let body = json!({ "changes": changes }).to_string();
+    let reply = world
+        .call_as("admin", Method::POST, VALIDATE, body)
+        .await
+        .ok();
+    let violations = reply["violations"].as_array().unwrap();
+    let fields: Vec<(u64, &str)> = violations
+        .iter()
+        .map(|v| (v["change"].as_u64().unwrap(), v["field"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            (1, "table.tableId"),
+            (1, "table.mapping.columns[1]"),
+            (1, "table.mapping.columns[2]"),
+            (2, "settings.x"),
+            (2, "settings.y"),
+            (3, "name"),
+            (4, "verify.secrets[0]"),
+            (4, "verify.header"),
+            (5, "verify.tolerance"),
+            (6, "verify.type"),
+            (7, "verify.header"),
+        ],
+        "{violations:?}"
+    );
+}
+
+#[tokio::test]
 async fn another_project_learns_nothing() {
     let world = World::with_sink().await;
     let changes = json!([change("PATCH", "sources/my-source", json!({}))]);

@@ -1,6 +1,6 @@
 //! Status of the sinks of a branch.
 
-use forebay_api::status::VolumeStatusView;
+use forebay_api::status::{DefinitionsStatusView, VolumeStatusView};
 use serde_json::json;
 
 use super::retry::parked;
@@ -28,6 +28,10 @@ impl NodeService for OneVolume {
     }
 
     fn store_error(&self) -> Option<String> {
+        None
+    }
+
+    fn definitions(&self) -> Option<DefinitionsStatusView> {
         None
     }
 }

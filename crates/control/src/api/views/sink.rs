@@ -21,6 +21,7 @@ impl ToView for Sink {
             r#type: SinkType::from_target(&self.target),
             name: self.name.clone(),
             description: self.description.clone(),
+            definition_set: self.definition_set.clone(),
             table: self.target.table().map(ToView::to_view),
             topic: self.target.topic().map(ToView::to_view),
             version: self.version.to_view(),

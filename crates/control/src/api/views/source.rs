@@ -18,6 +18,7 @@ pub(in crate::api) fn source_view(source: &Source, public_url: Option<&str>) -> 
         r#type: SourceType::Http,
         name: source.name.clone(),
         description: source.description.clone(),
+        definition_set: source.definition_set.clone(),
         http: public_url.map(|public_url| HttpSourceView {
             url: format!(
                 "{public_url}/stream/{}/{}/{secret}",

@@ -31,6 +31,7 @@ pub(super) async fn define(node: &Node) {
         name: "s".to_owned(),
         description: String::new(),
         settings: [].into(),
+        definition_set: None,
     };
     node.repo
         .create_source(&key, source, "New source.", &stamp)
@@ -56,6 +57,7 @@ pub(super) async fn define(node: &Node) {
                 mapping: Mapping { columns },
             }),
             settings,
+            definition_set: None,
         };
         let volumes = std::slice::from_ref(&node.volume);
         let key = sink_key(sink);

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::super::common::ServerArgs;
 use crate::api_client::{ApiClient, SOURCES, encoded};
 use crate::cli_error::CliError;
-use crate::definitions::VerifyDefinition;
+use crate::definitions::{VERIFY_ENCODINGS, VERIFY_HASHES, VERIFY_TYPES, VerifyDefinition};
 use crate::terminal;
 
 /// Largest file of secrets.
@@ -35,7 +35,7 @@ pub(crate) struct SourceVerifyArgs {
     /// Id of the source
     id: String,
     /// Sender, and so the form of its signatures
-    #[arg(value_name = "TYPE", value_parser = ["none", "github", "stripe", "slack", "shopify", "standard", "hmac"])]
+    #[arg(value_name = "TYPE", value_parser = VERIFY_TYPES)]
     kind: String,
     /// File with the secrets, - for standard input
     #[arg(long, value_name = "FILE")]
@@ -48,10 +48,10 @@ pub(crate) struct SourceVerifyArgs {
     #[arg(long, value_name = "NAME")]
     header: Option<String>,
     /// Hash function (hmac) [default: sha256]
-    #[arg(long, value_name = "NAME", value_parser = ["sha256", "sha512", "sha1"])]
+    #[arg(long, value_name = "NAME", value_parser = VERIFY_HASHES)]
     hash: Option<String>,
     /// Text form of the signature (hmac) [default: hex]
-    #[arg(long, value_name = "NAME", value_parser = ["hex", "base64"])]
+    #[arg(long, value_name = "NAME", value_parser = VERIFY_ENCODINGS)]
     encoding: Option<String>,
     /// Text before the signature in the header (hmac), like sha256=
     #[arg(long, value_name = "TEXT")]

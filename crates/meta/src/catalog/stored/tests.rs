@@ -85,6 +85,7 @@ fn source() -> Source {
         name: "My \"Source\" ß".to_owned(),
         description: String::new(),
         settings: settings.into_iter().collect(),
+        definition_set: None,
         version: version(),
         created: AuditStamp {
             at: at(0),
@@ -146,6 +147,7 @@ fn sink() -> Sink {
         description: "of mine".to_owned(),
         target: table().into(),
         settings: [].into(),
+        definition_set: None,
         version: version(),
         created: stamp(1),
         deleted: None,
