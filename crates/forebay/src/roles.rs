@@ -184,8 +184,7 @@ impl RunningNode {
         let pipelines =
             PipelineShared::with_taps(Arc::clone(&memory_limiter), Arc::clone(dispatcher.taps()));
         let mut health = HealthChecks::new(base.repo.clone(), base.log.clone());
-        let mut http = None;
-        let mut source = config.source.http.listen;
+        let (mut http, mut source) = (None, config.source.http.listen);
         if config.has(NodeRole::Source) {
             let shared = (&pipelines, &topics.topics);
             let reconciler =

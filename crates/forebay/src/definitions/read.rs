@@ -367,11 +367,14 @@ fn possible_secret(text: &str, index: usize) -> Option<u64> {
     let (line, above) = before.split_last()?;
     let after_name = |line: &str| {
         let names = secret_names().iter();
-        let ends = names.filter_map(|name| Some(line.find(name.as_str())? + name.len()));
+        let ends = names.filter_map(|name| {
+            let before = line.split_once(name.as_str())?.0;
+            Some((before.chars().count() + name.chars().count()) as u64)
+        });
         ends.min()
     };
     if let Some(end) = after_name(line) {
-        return Some(line[..end].chars().count() as u64 + 1);
+        return Some(end + 1);
     }
     // Otherwise it may be below such a name.
     let indent = |line: &str| line.len() - line.trim_start().len();

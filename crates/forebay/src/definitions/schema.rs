@@ -290,19 +290,16 @@ mod tests {
     #[test]
     fn each_field_of_a_request_is_in_the_schema() {
         let named = |name: &str| &definition_schema()["$defs"][name]["properties"];
-        let has = |within: &Value, names: &[&str], mapped: &[(&str, &str)]| {
+        let has = |within: &Value, names: &[String], mapped: &[(&str, &str)]| {
             for name in names {
-                let name = mapped
-                    .iter()
-                    .find(|(n, _)| n == name)
-                    .map_or(*name, |(_, to)| *to);
+                let mapped = mapped.iter().find(|(n, _)| n == name);
+                let name = mapped.map_or(name.as_str(), |(_, to)| *to);
                 assert!(within.get(name).is_some(), "{name} is not in {within:#}");
             }
         };
         let fields = |schema: &Value| -> Vec<String> {
             properties(schema).unwrap().keys().cloned().collect()
         };
-        let names = |all: &[String]| -> Vec<String> { all.to_vec() };
         for (definition, request, mapped) in [
             (
                 "SourceDefinition",
@@ -358,9 +355,8 @@ mod tests {
                 &[],
             ),
         ] {
-            let all = names(&fields(&request));
+            let all = fields(&request);
             assert!(all.len() > 2, "{definition}: {request}");
-            let all: Vec<&str> = all.iter().map(String::as_str).collect();
             has(named(definition), &all, mapped);
         }
     }

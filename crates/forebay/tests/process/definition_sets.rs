@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::server::{Server, forebay, run, wait_for};
+use crate::server::{Ended, Server, forebay, run, wait_for};
 
 const SHOP: &str = "\
 sources:
@@ -256,35 +256,39 @@ sources:
     assert_eq!(again.code, Some(2), "{again:?}");
 }
 
-#[test]
-fn signatures_are_compared_and_exported_without_their_secrets() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    let text = "\
+const HOOKS: &str = "\
 sources:
   - name: Hooks
     verify: { type: stripe, secrets: ['${NEW}', '${OLD}'] }
 ";
-    let file = dir.path().join("hooks.yaml");
-    let apply = |text: &str, args: &[&str]| {
-        std::fs::write(&file, text).unwrap();
-        let mut command = server.command(&["apply", "-f", file.to_str().unwrap()]);
-        let env = [
-            ("NEW", "the-new-signing-secret"),
-            ("OLD", "the-old-signing-secret"),
-            ("HOOKS_VERIFY_SECRET", "the-new-signing-secret"),
-            ("HOOKS_VERIFY_SECRET_2", "the-old-signing-secret"),
-        ];
-        let ended = run(command.args(args).envs(env));
-        assert!(
-            !format!("{ended:?}").contains("signing-secret"),
-            "{ended:?}"
-        );
-        ended
-    };
-    let made = apply(text, &[]);
+
+/// Applies a file with secrets, which are in no output.
+fn apply_signed(server: &Server, dir: &Path, text: &str, args: &[&str]) -> Ended {
+    let file = dir.join("hooks.yaml");
+    std::fs::write(&file, text).unwrap();
+    let mut command = server.command(&["apply", "-f", file.to_str().unwrap()]);
+    let env = [
+        ("NEW", "the-new-signing-secret"),
+        ("OLD", "the-old-signing-secret"),
+        ("HOOKS_VERIFY_SECRET", "the-new-signing-secret"),
+        ("HOOKS_VERIFY_SECRET_2", "the-old-signing-secret"),
+    ];
+    let ended = run(command.args(args).envs(env));
+    assert!(
+        !format!("{ended:?}").contains("signing-secret"),
+        "{ended:?}"
+    );
+    ended
+}
+
+#[test]
+fn signatures_are_compared_and_exported_without_their_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let apply = |text: &str, args: &[&str]| apply_signed(&server, dir.path(), text, args);
+    let made = apply(HOOKS, &[]);
     assert!(made.stdout.contains("+ source hooks\n"), "{made:?}");
-    let same = apply(text, &["--exit-code"]);
+    let same = apply(HOOKS, &["--exit-code"]);
     assert_eq!(same.code, Some(0), "{same:?}");
     assert!(same.stdout.contains("= source hooks\n"), "{same:?}");
     // Without the field the server's is unchanged.
@@ -294,7 +298,7 @@ sources:
         Some(0)
     );
 
-    let longer = text.replace("stripe,", "stripe, tolerance: 10m,");
+    let longer = HOOKS.replace("stripe,", "stripe, tolerance: 10m,");
     let rotated = longer.replace(", '${OLD}'", "");
     let changed = apply(&rotated, &[]);
     assert!(
@@ -303,7 +307,7 @@ sources:
         ),
         "{changed:?}"
     );
-    let json = apply(text, &["--json", "--dry-run"]);
+    let json = apply(HOOKS, &["--json", "--dry-run"]);
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     let secrets = serde_json::json!({ "field": "verify.secrets", "isSecret": true });
     assert_eq!(json["changes"][0]["fields"][1], secrets);
@@ -320,9 +324,15 @@ sources:
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let types = &schema["$defs"]["VerifyDefinition"]["properties"]["type"]["enum"];
     assert_eq!(types.as_array().unwrap().len(), 7, "{schema:#}");
+}
 
+#[test]
+fn a_rejected_signature_has_the_position_of_its_field() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let apply = |text: &str, args: &[&str]| apply_signed(&server, dir.path(), text, args);
     // The server's rejection has the position of the field, and of the secret.
-    let short = text.replace("'${OLD}'", "short");
+    let short = HOOKS.replace("'${OLD}'", "short");
     let rejected = apply(&short, &[]);
     assert_eq!(rejected.code, Some(2), "{rejected:?}");
     assert!(
@@ -333,7 +343,7 @@ sources:
             && !rejected.stderr.contains("short"),
         "{rejected:?}"
     );
-    let header = text.replace("stripe", "hmac");
+    let header = HOOKS.replace("stripe", "hmac");
     let rejected = apply(&header, &["--json"]);
     let problems: Value = serde_json::from_str(&rejected.stdout).unwrap();
     let problem = &problems["problems"][0];
