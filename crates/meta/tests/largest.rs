@@ -237,7 +237,7 @@ async fn the_largest_sink_passes_all_changes() {
     repo.delete_sink(&sink, &stamp(7)).await.unwrap();
     let deleted = repo.deleted_sink(&sink).await.unwrap().value;
     let content = SinkContent {
-            definition_set: None,
+        definition_set: None,
         name: deleted.name,
         description: deleted.description,
         target: deleted.target,

@@ -52,6 +52,13 @@ fn sql(url: &str, statements: &str) -> Vec<tokio_postgres::SimpleQueryMessage> {
     })
 }
 
+/// Forbids a role to log in, and closes its connections.
+fn lock(url: &str, role: &str) {
+    let close =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+    sql(url, &format!("ALTER ROLE {role} NOLOGIN; {close}"));
+}
+
 fn rows(url: &str, table: &str) -> usize {
     let found = sql(url, &format!("SELECT n FROM {table}"));
     let is_row = |m: &&_| matches!(m, tokio_postgres::SimpleQueryMessage::Row(_));
@@ -101,13 +108,7 @@ fn a_table_that_is_down_at_night_is_found_and_mended_in_six_commands() {
     server.settled("events", "events", 1);
 
     // At night someone locks the account. Records are still accepted.
-    sql(
-        &postgres.url,
-        &format!(
-            "ALTER ROLE {unique} NOLOGIN;
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{unique}'"
-        ),
-    );
+    lock(&postgres.url, &unique);
     for n in 1..40 {
         server.post(&path, &format!("{{\"n\": {n}}}"));
     }
