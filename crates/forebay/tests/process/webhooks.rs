@@ -149,9 +149,10 @@ fn what_the_senders_libraries_sign_is_stored_and_nothing_else() {
     };
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
-    assert!(define(&server, dir.path()).contains("source stripe created"));
+    let made = define(&server, dir.path());
+    assert!(made.contains("+ source stripe"), "{made}");
     let again = define(&server, dir.path());
-    assert!(again.contains("source stripe unchanged"), "{again}");
+    assert!(again.contains("0 created, 0 changed, 0 deleted"), "{again}");
 
     let mut requests = Vec::new();
     for (sender, _, secrets) in SENDERS {
