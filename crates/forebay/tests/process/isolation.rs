@@ -116,13 +116,16 @@ fn no_route_accepts_a_token_of_another_project_or_an_invalid_one() {
             (401, &json!("storage.tokenInvalid")),
             "{method} {path}"
         );
-        let (status, answer) = reader.call(method, path, body);
-        let rejected = status == 403 && answer["error"] == "stream.api.forbidden";
-        assert_eq!(
-            rejected,
-            role == "admin",
-            "{method} {path}: {status} {answer}"
-        );
+        // A tap that is opened has no end; the tests of `control` open it as a reader.
+        if !path.ends_with("/tap") {
+            let (status, answer) = reader.call(method, path, body);
+            let rejected = status == 403 && answer["error"] == "stream.api.forbidden";
+            assert_eq!(
+                rejected,
+                role == "admin",
+                "{method} {path}: {status} {answer}"
+            );
+        }
         // Resources of the other project itself: empty lists, resources it creates.
         let names_nothing = [
             S,
