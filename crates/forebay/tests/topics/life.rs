@@ -38,7 +38,10 @@ fn messages_are_sent_with_the_method_of_their_sink() {
         let definitions = HOOKS.replace("METHOD", line);
         let first = apply(&server, dir.path(), &definitions);
         let again = apply(&server, dir.path(), &definitions);
-        assert!(!again.contains("updated"), "{line}: {first} then {again}");
+        assert!(
+            again.contains("0 created, 0 changed, 0 deleted"),
+            "{line}: {first} then {again}"
+        );
         assert!(post(&server, &server.path("events"), n));
         drained(&server, "hooks");
         assert_eq!(endpoint.methods().last().unwrap(), method, "{first}");
@@ -47,7 +50,7 @@ fn messages_are_sent_with_the_method_of_their_sink() {
     std::fs::write(&file, HOOKS.replace("METHOD", "method: GET")).unwrap();
     let rejected =
         crate::server::run(&mut server.command(&["apply", "--file", file.to_str().unwrap()]));
-    let wanted = "method is \"GET\", allowed are POST, PUT, PATCH";
+    let wanted = "method is \"GET\", allowed is POST, PUT, PATCH";
     assert!(rejected.stderr.contains(wanted), "{rejected:?}");
 }
 
