@@ -15,7 +15,7 @@ use crate::retention;
 use crate::shared::{BufferState, PARTITION_PREFIX};
 use crate::threads::{self, Housekeeping};
 
-/// What the handles of a buffer share. Closed when the last of them is dropped.
+/// State that the handles of a buffer share. Closed when the last of them is dropped.
 pub(crate) struct OpenBuffer {
     pub(crate) shared: Arc<BufferState>,
     pub(crate) partitions: Arc<PartitionSet>,

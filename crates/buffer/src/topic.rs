@@ -61,17 +61,21 @@ impl Topic {
             let receipt = self.hand_over_with(messages, &mut attempt).await?;
             match receipt.await {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(
-                        &self.buffer.partitions,
-                        &self.partition,
-                        full,
-                        &mut attempt,
-                    )?;
+                    let wait = self.on_full(full, &mut attempt)?;
                     self.wait(wait).await;
                 }
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Decides about a write for which the disk had no space.
+    fn on_full(
+        &self,
+        full: WriteError,
+        attempt: &mut WriteAttempt,
+    ) -> Result<AdmissionWait, WriteError> {
+        retention::disk_full(&self.buffer.partitions, &self.partition, full, attempt)
     }
 
     /// As [`Topic::write`], blocking the thread.
@@ -81,12 +85,7 @@ impl Topic {
             let receipt = self.hand_over_blocking_with(messages, &mut attempt)?;
             match receipt.wait() {
                 Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
-                    let wait = retention::disk_full(
-                        &self.buffer.partitions,
-                        &self.partition,
-                        full,
-                        &mut attempt,
-                    )?;
+                    let wait = self.on_full(full, &mut attempt)?;
                     self.wait_blocking(wait);
                 }
                 outcome => return outcome,

@@ -29,7 +29,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 /// Set of the folder `/`.
 const DEFAULT_SET: &str = "default";
 
-/// What became of the folder; shared with the API.
+/// State of the folder, shared with the API.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FollowerState(Arc<Mutex<Option<DefinitionsStatusView>>>);
 

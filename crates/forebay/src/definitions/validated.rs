@@ -9,7 +9,7 @@ use crate::api_client::ApiClient;
 use crate::cli_error::CliError;
 use crate::definitions::file::SETTINGS;
 
-/// Why definitions can't be applied. Nothing was changed.
+/// Reason for which definitions can't be applied. Nothing was changed.
 #[derive(Debug)]
 pub(crate) enum ApplyFailure {
     /// The files have problems.

@@ -11,7 +11,7 @@ const ALERTS: &str = concat!(
 );
 const COMMANDS_MAX: usize = 6;
 
-/// What the operator reads: the annotations of an alert, with the labels of the sink.
+/// Text that the operator reads: the annotations of an alert, with the labels of the sink.
 fn alert_text(name: &str) -> String {
     let rules = std::fs::read_to_string(ALERTS).unwrap();
     let rule = rules.split("- alert: ").find(|r| r.starts_with(name));

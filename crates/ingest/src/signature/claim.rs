@@ -48,7 +48,7 @@ impl SignatureBytes {
     }
 }
 
-/// What was signed besides the body, and the signatures of which one has to be right.
+/// Signed bytes besides the body, and the signatures, one of which has to be right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SignedParts {
     /// Header of the signatures.

@@ -5,7 +5,7 @@ use forebay_model::{
     SignatureEncoding, SignatureHash, SignatureHeader, SignatureSettings, SignatureType,
 };
 
-/// Why a signature was not accepted.
+/// Reason for which a signature is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignatureProblem {
     #[error("the header {0} is missing")]

@@ -300,7 +300,7 @@ pub enum DiskCall {
     SyncDir,
 }
 
-/// What happens to a write that the disk reports as successful.
+/// Fate of a write that the disk reports as successful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteFault {
     /// Nothing is written.

@@ -97,7 +97,7 @@ fn word<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, CliError> {
     T::deserialize(deserializer).map_err(CliError::usage)
 }
 
-/// What a source requires, for people.
+/// Text of the requirement of a source.
 pub(super) fn describe(verify: Option<&SourceVerifyView>) -> String {
     let Some(verify) = verify else {
         return "no signature".to_owned();
