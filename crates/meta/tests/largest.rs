@@ -3,15 +3,25 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
 use common::{
-    at, repo, sink_content, sink_key, source_content, source_key, staged, stamp, volumes,
+    at, branch, open, repo, sink_content, sink_key, source_content, source_key, staged, stamp,
+    volumes,
 };
 use forebay_meta::catalog::{SLICES_MAX, VOLUMES_MAX, keys};
+use forebay_meta::kv::store::{
+    EntryPage, LeaseId, Revision, Store, StoreEntry, StoreError, Txn, TxnError, WatchError,
+    WatchStream,
+};
 use forebay_meta::{ActiveFile, Repo, SinkContent};
 use forebay_model::limits::MAPPING_BYTES_MAX;
 use forebay_model::{
     ColumnKind, FileKey, FileState, Mapping, MappingColumn, NodeId, Reconciliation, SinkKey,
-    SinkTarget, SliceKey, SliceState, Statistics,
+    SinkSettings, SinkTarget, SliceKey, SliceState, Statistics,
 };
 
 fn counted(records: u64) -> Statistics {
@@ -123,11 +133,69 @@ async fn a_file_with_all_slices_is_imported_and_imported_again() {
     assert_eq!(repo.reconciliation(&sink).await.unwrap(), balance);
 }
 
+/// A store that holds back transactions above an allowed number, as if the process had ended.
+#[derive(Debug)]
+struct HoldingStore {
+    store: Arc<dyn Store>,
+    allowed: AtomicUsize,
+}
+
+impl HoldingStore {
+    fn allow(&self, transactions: usize) {
+        self.allowed.store(transactions, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Store for HoldingStore {
+    async fn get(&self, key: &str) -> Result<Option<StoreEntry>, StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn range(&self, p: &str, after: Option<&str>, n: usize) -> Result<EntryPage, StoreError> {
+        self.store.range(p, after, n).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
+        let taken = self
+            .allowed
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if taken.is_err() {
+            return std::future::pending().await;
+        }
+        self.store.txn(txn).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, WatchError> {
+        self.store.watch(prefix, from).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.store.grant(ttl).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.keep_alive(lease).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.revoke(lease).await
+    }
+}
+
 /// A process that ends within a re-import leaves slices without a file: nothing counts them, and
 /// they go with the file.
 #[tokio::test]
 async fn an_interrupted_reimport_is_repeated_or_removed() {
-    let (repo, _dir) = repo().await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(HoldingStore {
+        store: open(dir.path()),
+        allowed: AtomicUsize::new(usize::MAX),
+    });
+    let repo = Repo::new(store.clone(), SinkSettings::default());
+    repo.ensure_branch(&branch(), true, &stamp(0))
+        .await
+        .unwrap();
     let sink = with_widest_sink(&repo).await;
     let (key, _) = with_longest_file(&repo, &sink).await;
     let rows = 2 * SLICES_MAX as u64;
@@ -138,12 +206,14 @@ async fn an_interrupted_reimport_is_repeated_or_removed() {
         let below = keys::below(keys::SLICES, &key);
         repo.store().count(&below).await.unwrap()
     };
-    // It ends while it waits for the second of its transactions.
+    // It ends before the second of its transactions.
+    store.allow(1);
     let mut reimport = Box::pin(repo.reimport_file(&key, &[]));
     while slices().await == 0 {
         assert!(futures::poll!(&mut reimport).is_pending());
     }
     drop(reimport);
+    store.allow(usize::MAX);
     assert!(slices().await < SLICES_MAX);
     assert_eq!(repo.reconciliation(&sink).await.unwrap(), before);
     repo.reimport_file(&key, &[]).await.unwrap();
@@ -151,11 +221,13 @@ async fn an_interrupted_reimport_is_repeated_or_removed() {
     repo.file_imported(&key, rows, at(8)).await.unwrap();
     assert_eq!(slices().await, 0);
     assert_eq!(repo.reconciliation(&sink).await.unwrap(), before);
+    store.allow(1);
     let mut reimport = Box::pin(repo.reimport_file(&key, &[]));
     while slices().await == 0 {
         assert!(futures::poll!(&mut reimport).is_pending());
     }
     drop(reimport);
+    store.allow(usize::MAX);
     repo.remove_imported(&key).await.unwrap();
     assert_eq!(slices().await, 0);
 }
