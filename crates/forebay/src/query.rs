@@ -3,16 +3,13 @@
 mod csv;
 mod json;
 mod lines;
+mod output;
 mod text_table;
 
-use std::collections::HashSet;
 use std::io::Write;
 
-use forebay_connect::table::query::{QueryCell, QueryVisitor};
-
+pub(crate) use output::ResultWriter;
 pub(crate) use text_table::TextTable;
-
-use crate::cli_error::CliError;
 
 /// Formats of a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,12 +28,6 @@ pub(crate) enum QueryFormat {
     Line,
 }
 
-/// A visitor that writes rows and returns the first write error at the end.
-pub(crate) trait ResultWriter: QueryVisitor {
-    /// Writes the rest.
-    fn finish(&mut self) -> Result<(), CliError>;
-}
-
 pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn ResultWriter> {
     match format {
         QueryFormat::Table => Box::new(text_table::TextTableWriter::new(out)),
@@ -48,39 +39,11 @@ pub(crate) fn writer(format: QueryFormat, out: impl Write + 'static) -> Box<dyn 
     }
 }
 
-/// Makes names of columns unique: the second of equal names becomes `name_2`, or the next free one.
-fn distinct(names: &[&str]) -> Vec<String> {
-    let mut taken: HashSet<String> = names.iter().map(|n| (*n).to_owned()).collect();
-    let mut seen = HashSet::new();
-    let mut all = Vec::with_capacity(names.len());
-    for name in names {
-        if seen.insert(*name) {
-            all.push((*name).to_owned());
-            continue;
-        }
-        let numbered = (2..=u64::MAX).map(|n| format!("{name}_{n}"));
-        let free = numbered.into_iter().find(|n| taken.insert(n.clone()));
-        all.push(free.unwrap_or_default());
-    }
-    all
-}
-
-/// A cell as text. Binary values are hexadecimal SQL literals.
-fn text(cell: &QueryCell<'_>) -> String {
-    match cell {
-        QueryCell::Null => String::new(),
-        QueryCell::Int(n) => n.to_string(),
-        QueryCell::Real(n) => n.to_string(),
-        QueryCell::Text(text) => (*text).to_owned(),
-        QueryCell::Blob(bytes) => {
-            let digits: String = bytes.iter().map(|b| format!("{b:02X}")).collect();
-            format!("x'{digits}'")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use forebay_connect::table::query::QueryCell;
+
+    use super::output::distinct;
     use super::*;
 
     /// Output for tests.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::nearest::nearest;
 use crate::schema_view::{AdditionalProperties, SchemaView};
 use crate::secret_text::MASK;
+use crate::yaml::field_path;
 
 /// Longer strings are not shown: one may be a secret in the wrong place.
 const SHOWN_BYTES_MAX: usize = 24;
@@ -144,11 +145,16 @@ impl<'a> SchemaChecker<'a> {
         let tags = || variants.iter().map(|(tag, _)| *tag).collect();
         let Some(tag) = fields.get("type") else {
             let rule = BrokenRule::Required(tags());
-            return self.add(schema, &NULL, &join(path, "type"), rule);
+            return self.add(schema, &NULL, &field_path(path, "type"), rule);
         };
         match variants.iter().find(|(name, _)| tag == *name) {
             Some((_, variant)) => self.check_fields(variant, fields, path),
-            None => self.add(schema, tag, &join(path, "type"), BrokenRule::Words(tags())),
+            None => self.add(
+                schema,
+                tag,
+                &field_path(path, "type"),
+                BrokenRule::Words(tags()),
+            ),
         }
     }
 
@@ -165,12 +171,12 @@ impl<'a> SchemaChecker<'a> {
             if given.is_none_or(|v| v.is_null() && self.nulls == NullRule::Absent) {
                 let schema = property(name).map_or(schema, |(_, below)| below);
                 let rule = BrokenRule::Required(schema.words().unwrap_or_default());
-                self.add(schema, &NULL, &join(path, name), rule);
+                self.add(schema, &NULL, &field_path(path, name), rule);
             }
         }
         for (name, schema) in &properties {
             if let Some(value) = fields.get(*name) {
-                self.check(schema, value, &join(path, name));
+                self.check(schema, value, &field_path(path, name));
             }
         }
         let others = fields
@@ -180,14 +186,14 @@ impl<'a> SchemaChecker<'a> {
             AdditionalProperties::Allowed => {}
             AdditionalProperties::Like(schema) => {
                 for (name, value) in others {
-                    self.check(&schema, value, &join(path, name));
+                    self.check(&schema, value, &field_path(path, name));
                 }
             }
             AdditionalProperties::Forbidden => {
                 for (name, value) in others {
                     let known = properties.iter().map(|(name, _)| *name).collect();
                     let rule = BrokenRule::KnownKeys(known);
-                    self.add(schema, value, &join(path, name), rule);
+                    self.add(schema, value, &field_path(path, name), rule);
                 }
             }
         }
@@ -241,14 +247,6 @@ fn is_alias(properties: &[(&str, SchemaView<'_>)], name: &str) -> bool {
         .iter()
         .filter_map(|(_, schema)| schema.keyword("x-aliases")?.as_array());
     aliases.flatten().any(|alias| alias == name)
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
 }
 
 fn has_type(value: &Value, name: &str) -> bool {

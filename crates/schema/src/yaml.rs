@@ -14,7 +14,7 @@ mod scalar;
 
 pub use error::{YamlError, yaml_error};
 pub use node::{YamlContent, YamlKey, YamlNode};
-pub use position::{YamlPositions, YamlSpan};
+pub use position::{YamlPositions, YamlSpan, field_path};
 pub use scalar::PlainScalar;
 
 /// The plain scalars of a document by path, such as `a.b[0]`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use forebay_schema::yaml::field_path;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -90,7 +91,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let added = new.keys().filter(|name| !old.contains_key(*name));
             for name in old.keys().chain(added) {
-                compare(&joined(path, name), old.get(name), new.get(name), found);
+                compare(&field_path(path, name), old.get(name), new.get(name), found);
             }
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => match (by_name(a), by_name(b)) {
@@ -124,7 +125,7 @@ fn compare_named(
     let before = found.len();
     let added = new.keys().filter(|name| !old.contains_key(*name));
     for name in old.keys().chain(added) {
-        compare(&joined(path, name), old.get(name), new.get(name), found);
+        compare(&field_path(path, name), old.get(name), new.get(name), found);
     }
     let common = |of: &Map<String, Value>, other: &Map<String, Value>| -> Vec<String> {
         let names = of.keys().filter(|name| other.contains_key(*name));
@@ -139,13 +140,6 @@ fn compare_named(
             Some(names(old)),
             Some(names(new)),
         ));
-    }
-}
-
-fn joined(path: &str, name: &str) -> String {
-    match path {
-        "" => name.to_owned(),
-        path => format!("{path}.{name}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use forebay_connect::table::query::{QueryCell, QueryVisitor};
 
-use super::ResultWriter;
+use super::output::{ResultWriter, distinct, text};
 use crate::cli_error::CliError;
 use crate::terminal;
 
@@ -39,11 +39,11 @@ impl<W: Write> CsvWriter<W> {
 
 impl<W: Write> QueryVisitor for CsvWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        self.write(super::distinct(names))
+        self.write(distinct(names))
     }
 
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
-        self.write(cells.iter().map(super::text))
+        self.write(cells.iter().map(text))
     }
 }
 

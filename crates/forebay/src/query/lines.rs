@@ -7,9 +7,9 @@ use forebay_connect::table::query::{QueryCell, QueryVisitor};
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 
-use super::{ResultWriter, json};
+use super::json;
+use super::output::{QueryOutput, ResultWriter, distinct, text};
 use crate::cli_error::CliError;
-use crate::terminal;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineForm {
@@ -21,30 +21,18 @@ pub(super) enum LineForm {
 /// Writes each row when it arrives.
 pub(super) struct LineWriter<W> {
     form: LineForm,
-    out: W,
+    out: QueryOutput<W>,
     names: Vec<String>,
     rows: u64,
-    error: Option<std::io::Error>,
 }
 
 impl<W: Write> LineWriter<W> {
     pub(super) fn new(form: LineForm, out: W) -> Self {
         Self {
             form,
-            out,
+            out: QueryOutput::new(out),
             names: Vec::new(),
             rows: 0,
-            error: None,
-        }
-    }
-
-    fn write(&mut self, text: &str) -> ControlFlow<()> {
-        match self.out.write_all(text.as_bytes()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.error = Some(e);
-                ControlFlow::Break(())
-            }
         }
     }
 
@@ -77,7 +65,7 @@ impl<W: Write> LineWriter<W> {
 fn shown(cell: &QueryCell<'_>) -> String {
     match cell {
         QueryCell::Null => "NULL".to_owned(),
-        cell => super::text(cell),
+        cell => text(cell),
     }
 }
 
@@ -91,14 +79,14 @@ fn markdown(cells: impl IntoIterator<Item = String>) -> String {
 
 impl<W: Write> QueryVisitor for LineWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        self.names = super::distinct(names);
+        self.names = distinct(names);
         if self.form != LineForm::Markdown {
             return ControlFlow::Continue(());
         }
         let rule = self.names.iter().map(|_| "---".to_owned());
         let head = markdown(self.names.iter().cloned());
         let rule = markdown(rule);
-        self.write(&format!("{head}{rule}"))
+        self.out.write(&format!("{head}{rule}"))
     }
 
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
@@ -108,17 +96,13 @@ impl<W: Write> QueryVisitor for LineWriter<W> {
             LineForm::Line => self.cell_lines(cells),
         };
         self.rows += 1;
-        self.write(&text)
+        self.out.write(&text)
     }
 }
 
 impl<W: Write> ResultWriter for LineWriter<W> {
     fn finish(&mut self) -> Result<(), CliError> {
-        let done = match self.error.take() {
-            Some(error) => Err(error),
-            None => self.out.flush(),
-        };
-        done.map_err(|e| terminal::output_failed(&e))
+        self.out.finish()
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use forebay_connect::table::query::{QueryCell, QueryVisitor};
 use unicode_width::UnicodeWidthStr;
 
-use super::ResultWriter;
+use super::output::{QueryOutput, ResultWriter, distinct, text};
 use crate::cli_error::CliError;
 use crate::terminal;
 
@@ -135,35 +135,27 @@ fn plain(text: &str, width_max: usize) -> String {
 
 /// Streams rows as a table after the first rows have determined the widths.
 pub(super) struct TextTableWriter<W> {
-    out: W,
+    out: QueryOutput<W>,
     table: TextTable,
-    error: Option<std::io::Error>,
 }
 
 impl<W: Write> TextTableWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self {
-            out,
+            out: QueryOutput::new(out),
             table: TextTable::default(),
-            error: None,
         }
     }
 
     fn flush(&mut self) -> ControlFlow<()> {
         let lines = self.table.take_lines();
-        match self.out.write_all(lines.as_bytes()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(e) => {
-                self.error = Some(e);
-                ControlFlow::Break(())
-            }
-        }
+        self.out.write(&lines)
     }
 }
 
 impl<W: Write> QueryVisitor for TextTableWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        let names = super::distinct(names);
+        let names = distinct(names);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.table = TextTable::new(&names);
         ControlFlow::Continue(())
@@ -176,7 +168,7 @@ impl<W: Write> QueryVisitor for TextTableWriter<W> {
                 is_number: false,
             },
             cell => TextCell {
-                text: plain(&super::text(cell), WIDTH_MAX),
+                text: plain(&text(cell), WIDTH_MAX),
                 is_number: matches!(cell, QueryCell::Int(_) | QueryCell::Real(_)),
             },
         };
@@ -191,14 +183,8 @@ impl<W: Write> QueryVisitor for TextTableWriter<W> {
 
 impl<W: Write> ResultWriter for TextTableWriter<W> {
     fn finish(&mut self) -> Result<(), CliError> {
-        if self.error.is_none() {
-            _ = self.flush();
-        }
-        let done = match self.error.take() {
-            Some(error) => Err(error),
-            None => self.out.flush(),
-        };
-        done.map_err(|e| terminal::output_failed(&e))
+        _ = self.flush();
+        self.out.finish()
     }
 }
 

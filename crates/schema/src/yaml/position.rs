@@ -51,7 +51,7 @@ impl YamlPositions {
                         column: key.column,
                         length: key.length,
                     };
-                    (joined(&at, &key.text), Some(span), node)
+                    (field_path(&at, &key.text), Some(span), node)
                 });
                 spans.collect()
             }
@@ -105,7 +105,8 @@ impl YamlPositions {
     }
 }
 
-fn joined(path: &str, name: &str) -> String {
+/// Path of a field below a path, such as `a.b`.
+pub fn field_path(path: &str, name: &str) -> String {
     match path {
         "" => name.to_owned(),
         path => format!("{path}.{name}"),
