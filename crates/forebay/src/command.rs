@@ -23,6 +23,7 @@ pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod source;
 pub(crate) mod status;
+mod subject;
 pub(crate) mod table;
 pub(crate) mod tap;
 pub(crate) mod test;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use forebay_meta::catalog::table_drop::{DropDecision, FilledTable};
 use forebay_meta::{DefinitionError, Revision};
+use forebay_model::words::counted;
 use forebay_model::{AuditStamp, SourceKey, TableId};
 
 use super::ApiState;
@@ -104,13 +105,12 @@ async fn wait_until_delivered(api: &ApiState, key: &SourceKey) -> Result<(), Api
         }
         let now = tokio::time::Instant::now();
         if now >= until {
-            let in_flight = if messages == 0 {
-                format!("{files} files are still in flight")
-            } else {
-                format!("{files} files and {messages} messages of topics are still in flight")
-            };
+            let mut in_flight = counted(files, "file");
+            if messages > 0 {
+                in_flight.push_str(&format!(" and {} of topics", counted(messages, "message")));
+            }
             let text = format!(
-                "the source is deleted, its tables are not: {in_flight}, try again when they are delivered."
+                "the source is deleted, its tables are not: records are still in flight ({in_flight}), try again when they are delivered."
             );
             return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }

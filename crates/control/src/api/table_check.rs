@@ -186,7 +186,7 @@ pub(super) fn failed(error: TableOwnerError) -> ApiError {
         TableOwnerError::InUse { .. } => ApiError::new(
             ErrorName::TableInUse,
             format!(
-                "{error}: delete them or give them another table first, or use force: their records in flight are not imported then."
+                "{error}: delete them or give them another table first, or use --force (force=true): their records in flight are not imported then."
             ),
         ),
         TableOwnerError::LimitReached(_) => ApiError::bad_request(format!("{error}.")),

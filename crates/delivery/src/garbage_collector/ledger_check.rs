@@ -86,7 +86,11 @@ impl LedgerChecker {
             };
             if let Err(LedgerCheckError(error)) = looked.await {
                 let backend = table.backend().name();
-                tracing::warn!(backend, error, "comparing the ledger with the store failed");
+                tracing::warn!(
+                    backend,
+                    error,
+                    "can't compare the import ledger of the tables with the metadata; will retry"
+                );
                 complete = false;
                 self.unchecked.extend(files.iter().map(|f| f.key.clone()));
             }

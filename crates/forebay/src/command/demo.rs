@@ -294,7 +294,7 @@ fn verify_counts(
     // A record without a response may be in the table once.
     if rows < acknowledged || rows > acknowledged + unknown {
         return Err(CliError::new(format_args!(
-            "{} records were acknowledged, but the table has {rows}",
+            "{} were acknowledged, but the table has {rows}",
             counted(acknowledged, "record")
         )));
     }
@@ -340,7 +340,7 @@ fn print_next_steps(dir: Option<&Path>) {
             ));
         }
         None => terminal::note(
-            "\nThe directory is removed; --data-dir or --keep retains it. Continue with:\n  forebay serve --data-dir ./data",
+            "\nThe directory is removed; --data-dir or --keep retains it. Start with your own records:\n  forebay init my-events",
         ),
     }
 }

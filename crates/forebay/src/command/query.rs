@@ -130,8 +130,9 @@ fn pending_hint(
         .find(|p| sql.contains(&p.table));
     Some(match defined {
         Some(p) if p.in_flight > 0 => format!(
-            "\"{}\" is defined and has no rows yet; {} records are in flight; --wait waits for them",
-            p.table, p.in_flight
+            "\"{}\" is defined and has no rows yet; in flight: {}; --wait waits for them",
+            p.table,
+            counted(p.in_flight, "record")
         ),
         Some(p) => format!(
             "\"{}\" is defined and has no rows yet; --wait waits for records in flight",

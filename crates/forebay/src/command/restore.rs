@@ -60,7 +60,7 @@ pub(crate) fn run(args: &RestoreArgs, env: Environment) -> Result<(), CliError> 
         ))?;
     }
     terminal::line(format_args!(
-        "metadata restored to {} (revision {})",
+        "metadata restored from {} (revision {})",
         copy.path.display(),
         copy.revision
     ))

@@ -1,5 +1,6 @@
 //! `forebay source`: manages single sources.
 
+mod lifecycle;
 mod show;
 mod verify;
 
@@ -10,7 +11,7 @@ use forebay_api::statistics::{FileStateName, FileView};
 use reqwest::Method;
 
 use super::common::ServerArgs;
-use crate::api_client::{AGGREGATION, ApiClient, SOURCES, block_on, encoded};
+use crate::api_client::{AGGREGATION, ApiClient, SOURCES, block_on};
 use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
@@ -19,7 +20,7 @@ use crate::terminal;
 /// Most sinks of a source in a list.
 const SINKS_SHOWN: usize = 10;
 
-/// Creates, lists, shows and deletes sources.
+/// Creates, lists, shows, changes and deletes sources and their sinks.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SourceCommand {
     Create(SourceCreateArgs),
@@ -27,9 +28,38 @@ pub(crate) enum SourceCommand {
     Ls(SourceListArgs),
     Show(SourceShowArgs),
     Verify(verify::SourceVerifyArgs),
-    Delete(SourceDeleteArgs),
-    Pause(SourcePauseArgs),
-    Resume(SourceResumeArgs),
+    /// Replaces the secret in the address of a source, and prints the new address
+    ///
+    /// Requests to the old address are rejected from now on.
+    RotateSecret(lifecycle::SubjectArgs),
+    /// Rejects the records of a source, or of one of its sinks
+    ///
+    /// Accepted records are still delivered.
+    Disable(lifecycle::ReasonArgs),
+    /// Accepts records of a disabled source or sink again
+    Enable(lifecycle::SubjectArgs),
+    /// Pauses the delivery of a topic sink
+    ///
+    /// Records are still accepted, and wait.
+    #[command(after_help = "\
+Example:
+  forebay source pause my-events/orders --reason 'broker is being moved'")]
+    Pause(lifecycle::ReasonArgs),
+    /// Resumes the delivery of a paused topic sink
+    Resume(lifecycle::SubjectArgs),
+    /// Lists the versions of a source or sink
+    Versions(lifecycle::SubjectArgs),
+    /// Makes an earlier version of a source or sink its newest one
+    ///
+    /// Rejected for a version whose table belongs to another project now.
+    Rollback(lifecycle::RollbackArgs),
+    /// Deletes a source and its sinks, or one sink
+    ///
+    /// Accepted records are still loaded into the tables; the tables are not deleted. `undelete`
+    /// restores the source or sink with its address.
+    Delete(lifecycle::SubjectArgs),
+    /// Restores a deleted source, with the sinks that were deleted with it, or a deleted sink
+    Undelete(lifecycle::SubjectArgs),
 }
 
 /// Creates a source, optionally with a sink.
@@ -105,47 +135,6 @@ pub(crate) struct SourceShowArgs {
     server: ServerArgs,
 }
 
-/// Deletes a source and its sinks.
-///
-/// Accepted records are still loaded into the tables; the tables are not deleted.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SourceDeleteArgs {
-    /// Id of the source
-    id: String,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Pauses the delivery of a topic sink.
-///
-/// Records are still accepted, and wait.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
-  forebay source pause my-events orders --reason 'broker is being moved'")]
-pub(crate) struct SourcePauseArgs {
-    /// Id of the source
-    id: String,
-    /// Id of the sink
-    sink: String,
-    /// Reason, shown with the sink
-    #[arg(long, default_value = "")]
-    reason: String,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-/// Resumes the delivery of a paused sink.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SourceResumeArgs {
-    /// Id of the source
-    id: String,
-    /// Id of the sink
-    sink: String,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
 pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliError> {
     match command {
         SourceCommand::Create(args) => {
@@ -164,50 +153,58 @@ pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliErr
             let api = ApiClient::new(args.server(), env)?;
             block_on(verify::verify(&api, args))
         }
-        SourceCommand::Delete(args) => {
+        SourceCommand::RotateSecret(args) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(async {
-                api.run_task(
-                    Method::DELETE,
-                    &format!("{SOURCES}/{}", encoded(&args.id)),
-                    None,
-                )
-                .await?;
-                terminal::line(format_args!("source {} deleted", args.id))
-            })
+            block_on(lifecycle::rotate_secret(&api, &args.of))
         }
-        SourceCommand::Pause(args) => {
+        SourceCommand::Disable(args) => {
             let api = ApiClient::new(&args.server, env)?;
-            let action = format!("pause?reason={}", encoded(&args.reason));
-            block_on(change_delivery(
-                &api,
-                (&args.id, &args.sink),
-                &action,
-                "paused",
+            block_on(lifecycle::change_with_reason(
+                &api, &args, "disable", "disabled",
+            ))
+        }
+        SourceCommand::Enable(args) => put(&args, env, "/enable", "enabled"),
+        SourceCommand::Pause(args) => {
+            args.of.expect_sink()?;
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(lifecycle::change_with_reason(
+                &api, &args, "pause", "paused",
             ))
         }
         SourceCommand::Resume(args) => {
-            let api = ApiClient::new(&args.server, env)?;
-            block_on(change_delivery(
-                &api,
-                (&args.id, &args.sink),
-                "resume",
-                "resumed",
-            ))
+            args.of.expect_sink()?;
+            put(&args, env, "/resume", "resumed")
         }
+        SourceCommand::Versions(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(lifecycle::versions(&api, &args.of))
+        }
+        SourceCommand::Rollback(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(lifecycle::rollback(&api, &args))
+        }
+        SourceCommand::Delete(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            let delete = (Method::DELETE, "");
+            block_on(lifecycle::change(&api, &args.of, delete, "deleted"))
+        }
+        SourceCommand::Undelete(args) => put(&args, env, "/undelete", "restored"),
     }
 }
 
-async fn change_delivery(
-    api: &ApiClient,
-    (source, sink): (&str, &str),
+fn put(
+    args: &lifecycle::SubjectArgs,
+    env: Environment,
     action: &str,
     done: &str,
 ) -> Result<(), CliError> {
-    let (id, of) = (encoded(sink), encoded(source));
-    let path = format!("{SOURCES}/{of}/sinks/{id}/{action}");
-    api.run_task(Method::PUT, &path, None).await?;
-    terminal::line(format_args!("sink {source}/{sink} {done}"))
+    let api = ApiClient::new(&args.server, env)?;
+    block_on(lifecycle::change(
+        &api,
+        &args.of,
+        (Method::PUT, action),
+        done,
+    ))
 }
 
 async fn create(api: &ApiClient, args: SourceCreateArgs) -> Result<(), CliError> {

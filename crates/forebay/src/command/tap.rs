@@ -2,9 +2,11 @@
 
 use forebay_api::source::SourceList;
 use forebay_api::tap::TapLine;
+use forebay_model::words::counted;
 use serde_json::Value;
 
 use super::common::ServerArgs;
+use super::subject::Subject;
 use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
@@ -23,12 +25,12 @@ const LINE_MAX: usize = 64 << 20;
 Examples:
   forebay tap my-events
   forebay tap my-events --limit 10 --filter user.id=ada --redact user.email
-  forebay tap my-events/in-demo-events --stage row
+  forebay tap my-events/events --stage row
   forebay tap my-events --stage dead --json")]
 pub(crate) struct TapArgs {
     /// Id of the source, or of a source and its sink [default: the only source]
     #[arg(value_name = "SOURCE[/SINK]")]
-    of: Option<String>,
+    of: Option<Subject>,
     /// Step of the records
     #[arg(long, value_enum, default_value = "in")]
     stage: StageName,
@@ -76,7 +78,7 @@ impl StageName {
 }
 
 pub(crate) fn run(args: &TapArgs, env: Environment) -> Result<(), CliError> {
-    if args.stage == StageName::In && args.of.as_ref().is_some_and(|of| of.contains('/')) {
+    if args.stage == StageName::In && args.of.as_ref().is_some_and(|of| of.sink.is_some()) {
         return Err(CliError::usage(
             "a sink has no records of stage in: they belong to its source; use --stage row or dead",
         ));
@@ -88,12 +90,14 @@ pub(crate) fn run(args: &TapArgs, env: Environment) -> Result<(), CliError> {
 async fn tap(api: &ApiClient, args: &TapArgs) -> Result<(), CliError> {
     let of = match &args.of {
         Some(of) => of.clone(),
-        None => only_source(api).await?,
+        None => Subject {
+            source: only_source(api).await?,
+            sink: None,
+        },
     };
-    let (source, sink) = of.split_once('/').unwrap_or((&of, ""));
     let mut path = format!(
         "{SOURCES}/{}/tap?stage={}&sample={}",
-        encoded(source),
+        encoded(&of.source),
         args.stage.text(),
         args.sample
     );
@@ -101,7 +105,7 @@ async fn tap(api: &ApiClient, args: &TapArgs) -> Result<(), CliError> {
         path.push_str(&format!("&limit={limit}"));
     }
     for (name, text) in [
-        ("sinkId", sink.to_owned()),
+        ("sinkId", of.sink.unwrap_or_default()),
         ("filter", args.filter.join(",")),
         ("redact", args.redact.join(",")),
     ] {
@@ -145,7 +149,10 @@ fn show(args: &TapArgs, line: &[u8], reported: &mut u64) -> Result<u32, CliError
         if lost > *reported {
             let more = lost - *reported;
             *reported = lost;
-            terminal::note(format_args!("{more} records were skipped, {lost} in total"));
+            terminal::note(format_args!(
+                "skipped {}, {lost} in total",
+                counted(more, "record")
+            ));
         }
         return Ok(0);
     }

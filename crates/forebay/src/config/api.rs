@@ -59,7 +59,7 @@ pub(crate) struct ApiSection {
     /// Invalid tokens per second of one client address, with bursts of ten seconds' worth; further ones
     /// get 429. 0 to 100000000, 0 means no limit.
     pub(crate) wrong_tokens_per_second: u64,
-    /// Open taps (live records, `forebay tap`); further ones get 503. 0 to 64, 0 means none.
+    /// Open taps (live records, `forebay tap`); further ones get 429. 0 to 64, 0 means none.
     pub(crate) max_taps: u32,
     /// Records per second that a tap shows; it skips further ones and reports their number. 20 to 10000.
     pub(crate) tap_records_per_second: u64,

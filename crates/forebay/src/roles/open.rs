@@ -134,7 +134,9 @@ impl StoreOpenFailure {
         let dir = config.data_dir.display();
         let folder = config.metadata.copies_folder(&config.data_dir);
         let accept = match &self.0 {
-            StoreOpenError::Corrupt { .. } => String::new(),
+            StoreOpenError::Corrupt { .. } => format!(
+                "; to continue without it, move meta.db, meta.db-wal and meta.db-shm out of {dir} and use `forebay serve --data-dir {dir} --accept-metadata-loss`"
+            ),
             _ => format!(
                 "; `forebay serve --data-dir {dir} --accept-metadata-loss` continues with the existing data"
             ),

@@ -50,6 +50,7 @@ mod senders;
 mod server;
 mod service_manager;
 mod services;
+mod source_commands;
 mod standard_error;
 mod start;
 mod stop;

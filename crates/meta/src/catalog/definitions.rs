@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ops::ControlFlow;
 
+use forebay_model::words::counted;
 use forebay_model::{
     AuditStamp, BranchId, BranchKey, CountLimit, DefinitionVersion, ProjectId, SettingsPatch, Sink,
     SinkKey, SinkTarget, Source, SourceKey, SourceKind,
@@ -167,7 +168,7 @@ pub enum DefinitionError {
         /// The limit.
         bound: CountLimit,
     },
-    #[error("{files} files of the source are not imported yet")]
+    #[error("not imported yet: {} of the source", counted(*files, "file"))]
     InFlight { files: usize },
     /// The sink's project can't use its table.
     #[error(transparent)]

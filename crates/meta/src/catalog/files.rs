@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use forebay_model::words::counted;
 use forebay_model::{
     File, FileKey, FileState, ImportedFile, InvalidTransition, SinkKey, Slice, SliceKey,
     SliceState, Statistics, Timestamp,
@@ -53,7 +54,7 @@ pub enum FileError {
     )]
     NotParked(FileKey),
     /// Not all slices of the file are in staging.
-    #[error("{left} slices of file \"{file}\" are not uploaded")]
+    #[error("not uploaded: {} of file \"{file}\"", counted(*left, "slice"))]
     SlicesNotUploaded {
         file: FileKey,
         /// Number of slices.

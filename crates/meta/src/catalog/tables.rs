@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use forebay_model::words::counted;
 use forebay_model::{
     AuditStamp, CountLimit, File, ProjectId, Sink, SinkKey, Source, SourceKey, TableBackend,
     TableId, TableKey, TableSink, Timestamp,
@@ -116,7 +117,11 @@ pub enum TableOwnerError {
     #[error("table \"{0}\" belongs to no project")]
     NotFound(TableId),
     /// A project that would lose access still fills the table.
-    #[error("{sinks} sinks and {files} files of project {project} still fill table \"{table}\"")]
+    #[error(
+        "project {project} still fills table \"{table}\": {} and {}",
+        counted(*sinks, "sink"),
+        counted(*files, "file")
+    )]
     InUse {
         table: TableId,
         /// The project that would lose access.

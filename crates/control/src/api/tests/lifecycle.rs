@@ -413,7 +413,7 @@ async fn a_cascade_waits_for_records_in_flight_up_to_a_timeout() {
     assert_eq!(task["status"], "error");
     assert_eq!(
         task["error"],
-        "The source is deleted, its tables are not: 1 files are still in flight, try again when they are delivered."
+        "The source is deleted, its tables are not: records are still in flight (1 file), try again when they are delivered."
     );
     assert!(world.tables.dropped.lock().is_empty());
     world

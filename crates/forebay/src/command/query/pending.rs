@@ -5,6 +5,7 @@ use std::time::Duration;
 use forebay_api::aggregation::{AggregatedSink, AggregatedSource, AggregationResponse};
 use forebay_api::statistics::FileView;
 use forebay_model::HumanDuration;
+use forebay_model::words::counted;
 use tokio::time::{Instant, sleep};
 
 use crate::api_client::{AGGREGATION, ApiClient, encoded};
@@ -97,8 +98,9 @@ pub(super) async fn wait(
         if Instant::now() >= until {
             let late = now.iter().find(|n| late.is_same_sink(n)).unwrap_or(late);
             let failure = CliError::new(format_args!(
-                "{} records are still in flight to \"{}\" after {timeout}",
-                late.in_flight, late.table
+                "still in flight to \"{}\" after {timeout}: {}",
+                late.table,
+                counted(late.in_flight, "record")
             ));
             return Err(match &late.cause {
                 Some(cause) => failure.hint(cause),

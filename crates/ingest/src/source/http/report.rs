@@ -286,7 +286,10 @@ fn batch_message(
     match (failed, no_sink) {
         (_, true) => "No enabled sink found.".to_owned(),
         (true, _) => "Not all sinks could store the batch, see \"sinks\".".to_owned(),
-        (false, _) if accepted == records => format!("All {records} records are stored{as_dead}."),
+        (false, _) if accepted == records => match records {
+            1 => format!("The record is stored{as_dead}."),
+            n => format!("All {n} records are stored{as_dead}."),
+        },
         (false, _) => format!(
             "{accepted} of {records} records are stored in all sinks{as_dead}; see \"rejected\" for the others and their sinks."
         ),
