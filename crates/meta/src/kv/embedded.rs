@@ -34,7 +34,7 @@ mod writer;
 
 pub use history::HistoryLimits;
 pub use lease::{ManualMonotonicClock, MonotonicClock, TokioMonotonicClock};
-pub use open::{DATABASE_FILE, StoreOpenError};
+pub use open::{DATABASE_FILE, OpenMode, StoreOpenError};
 pub use restore::{RestoreError, restore_copy};
 
 use history::WatchHistory;
@@ -47,18 +47,6 @@ use writer::{QueuedCommand, StoreCommand, StoreWriter};
 const QUEUE_MAX: usize = 1024;
 /// Concurrent reads; further reads wait.
 const READERS_MAX: usize = 4;
-
-/// Expected content of the directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OpenMode {
-    /// A store or nothing: a new store is created, unless there is evidence of an earlier one.
-    #[default]
-    Optional,
-    /// A store; its absence is an error.
-    Required,
-    /// The operator accepts the existing store, even if it has lost transactions.
-    MayBeBehind,
-}
 
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
