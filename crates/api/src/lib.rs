@@ -17,6 +17,7 @@ pub mod definitions;
 pub mod dry_run;
 pub mod error;
 pub mod list;
+pub mod mapping;
 mod names;
 pub mod params;
 pub mod quota;

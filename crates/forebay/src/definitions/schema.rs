@@ -336,7 +336,7 @@ mod tests {
             ),
             (
                 "ColumnDefinition",
-                json_schema::<forebay_api::sink::ColumnRequest>(),
+                json_schema::<forebay_api::mapping::ColumnRequest>(),
                 &[],
             ),
             (

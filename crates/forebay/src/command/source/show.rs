@@ -1,7 +1,8 @@
 //! `forebay source show`.
 
 use forebay_api::columns::PathUseView;
-use forebay_api::sink::{ColumnTemplate, ColumnView, SinkList, SinkView, TableSinkView};
+use forebay_api::mapping::{ColumnTemplate, ColumnView};
+use forebay_api::sink::{SinkList, SinkView, TableSinkView};
 use forebay_api::source::SourceView;
 use forebay_api::statistics::{FileList, ReconciliationView};
 use forebay_api::topic::{DeliveryView, MessagePartView, TopicMessageView, TopicSinkView};
