@@ -12,7 +12,7 @@ use forebay_model::DeadLetterSelection;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
-use super::common::ServerArgs;
+use super::common::{ServerArgs, dead_letter_selection};
 use super::{buffer, job};
 use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
@@ -213,16 +213,7 @@ fn parse_numbers(ids: &[String]) -> Result<Vec<u64>, CliError> {
 }
 
 fn parse_selection(ids: &[String]) -> Result<DeadLetterSelection, CliError> {
-    parse_numbers(ids).map(selection)
-}
-
-/// Selects these numbers: none selects all.
-pub(super) fn selection(numbers: Vec<u64>) -> DeadLetterSelection {
-    if numbers.is_empty() {
-        DeadLetterSelection::ALL
-    } else {
-        DeadLetterSelection::These(numbers)
-    }
+    parse_numbers(ids).map(dead_letter_selection)
 }
 
 fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::schema::{sink_wire_fields, source_wire_fields};
+use super::wire_fields::{sink_wire_fields, source_wire_fields};
 use super::{ColumnDefinition, TopicDefinition, VerifyDefinition};
 use crate::cli_error::CliError;
 
