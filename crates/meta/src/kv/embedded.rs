@@ -23,6 +23,7 @@ use crate::kv::store::{
     WatchError, WatchStream, check_key,
 };
 
+mod apply;
 pub mod copies;
 mod history;
 mod lease;
@@ -114,7 +115,7 @@ impl EmbeddedStore {
         let mut db = open::writer(dir, known, options.existing)?;
         let file = dir.join(DATABASE_FILE);
         let (head, run) =
-            writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
+            apply::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
         let readers = StoreReaderPool::open(dir)?;
         let history = Arc::new(WatchHistory::new(head, options.history));
         // The semaphore is the bound; one extra slot for the stop command.
