@@ -140,7 +140,7 @@ impl RejectionAudit {
         let change = AuditEvent {
             project,
             what: AuditSubject::Request(format!("{} {}", request.method, request.path)),
-            action: AuditAction::Refuse,
+            action: AuditAction::Reject,
             description: format!("{}{more}", error.message),
             old_version: None,
             new_version: None,

@@ -22,10 +22,10 @@ use crate::terminal;
 
 /// Lists, shows, replays and drops dead letters: records and messages that were rejected for good.
 ///
-/// A sink's are records that its mapping has refused, if its setting
+/// A sink's are records that its mapping has rejected, if its setting
 /// storage.level.local.mapping.rejected.action is dead_letter, and messages that its provider has
-/// refused. A job's (--job) are records that a stage has refused, and bad lines. A buffer's
-/// (--buffer) are messages that its provider has refused.
+/// rejected. A job's (--job) are records that a stage has rejected, and bad lines. A buffer's
+/// (--buffer) are messages that its provider has rejected.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
     #[command(visible_alias = "list")]

@@ -104,7 +104,7 @@ fn free_space(config: &Config) -> DoctorFinding {
             NAME,
             text,
             format!(
-                "records are refused below {min} (log.minFreeBytes): free space, or use a larger volume"
+                "records are rejected below {min} (log.minFreeBytes): free space, or use a larger volume"
             ),
         );
     }

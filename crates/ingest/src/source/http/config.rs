@@ -37,7 +37,7 @@ pub struct HttpSourceConfig {
     pub max_connections_per_client: usize,
     /// Maximum of concurrent requests per HTTP/2 connection. 1 to 1000.
     pub max_streams_per_connection: usize,
-    /// How long the answer to a client is held back that is over a quota, was refused just before and
+    /// How long the answer to a client is held back that is over a quota, was rejected just before and
     /// goes on regardless. 0 to 10s.
     pub rejection_delay: HumanDuration,
     /// Bytes that are read ahead for a connection. 8KB to 1MB.
