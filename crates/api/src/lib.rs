@@ -35,3 +35,6 @@ pub mod test_result;
 pub mod topic;
 
 pub use schema::json_schema;
+
+/// Header of requests with the token.
+pub const TOKEN_HEADER: &str = "x-storageapi-token";

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
+use forebay_api::TOKEN_HEADER;
 use forebay_connect::http::{HttpClient, HttpClientConfig, HttpResponse, secret_header};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, Url};
@@ -14,8 +15,6 @@ use tower_service::Service as _;
 
 use crate::cli_error::CliError;
 
-/// Header with the token.
-const TOKEN: &str = "x-storageapi-token";
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest response body.
 pub(super) const RESPONSE_BYTES_MAX: usize = 256 << 20;
@@ -34,7 +33,7 @@ pub(super) enum ApiTransport {
 impl ApiTransport {
     pub(super) fn http(token: &str, authorities: Vec<Certificate>) -> Result<Self, CliError> {
         let mut headers = HeaderMap::new();
-        headers.insert(TOKEN, token_header(token)?);
+        headers.insert(TOKEN_HEADER, token_header(token)?);
         let client = HttpClient::new(HttpClientConfig {
             headers,
             timeout: TIMEOUT,
@@ -67,7 +66,7 @@ pub(super) async fn local_response(
     let request = http::Request::builder()
         .method(method)
         .uri(path)
-        .header(TOKEN, token)
+        .header(TOKEN_HEADER, token)
         .header(CONTENT_TYPE, "application/json")
         .extension(ConnectInfo(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
         .body(body.map_or_else(Body::empty, Body::from))
