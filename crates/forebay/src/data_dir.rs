@@ -12,7 +12,6 @@ pub(crate) const MARKER_FILE: &str = "forebay-data";
 const MARKER: &str = "forebay data directory\nversion 1\n";
 /// Marks restored, older metadata: the next start closes all open files.
 pub(crate) const RESTORED_FILE: &str = "metadata-restored";
-/// Folder of the log.
 pub(crate) const LOG_FOLDER: &str = "log";
 /// Checksums of all files of a backup; marks a directory as a backup.
 pub(crate) const CHECKSUMS_FILE: &str = "SHA256SUMS";

@@ -13,7 +13,6 @@ use crate::data_dir::check_dir;
 use crate::roles;
 use crate::topics::ProviderRegistry;
 
-/// All checks.
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliError> {
     if let Some(first) = violations(config, env).into_iter().next() {
         return Err(first);

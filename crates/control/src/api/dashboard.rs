@@ -132,7 +132,6 @@ fn header_lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
     })
 }
 
-/// The page.
 pub(super) async fn page(State(dashboard): State<Dashboard>, headers: HeaderMap) -> Response {
     dashboard.page.response(&headers)
 }

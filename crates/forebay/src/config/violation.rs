@@ -11,7 +11,6 @@ use super::catalog::ConfigKey;
 /// Shorter secrets are not masked: they could be words of the message itself.
 const MASKED_MIN: usize = 5;
 
-/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ValueOrigin {
     /// Not set.

@@ -96,7 +96,6 @@ pub(crate) struct SinkDefinition {
     pub(crate) columns: Vec<ColumnDefinition>,
 }
 
-/// Full name of a setting.
 pub(super) fn full_setting_name(name: &str) -> String {
     if name.starts_with(SETTINGS) || name.starts_with(SOURCE_SETTINGS) {
         name.to_owned()

@@ -24,7 +24,6 @@ pub(crate) struct TestedSink {
     pub(crate) target: SinkTarget,
 }
 
-/// A violation of a sink.
 struct SinkViolation {
     /// Field of the sink in a file.
     field: String,

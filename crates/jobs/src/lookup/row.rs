@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::response::{JSON, build_response};
 
-/// A rendered row.
 pub(super) struct RenderedRow {
     body: Bytes,
     etag: HeaderValue,

@@ -11,7 +11,6 @@ use tokio::sync::OwnedMutexGuard;
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyedLocks(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
 
-/// Guard of a lock by key.
 pub(super) struct KeyedLockGuard {
     locks: KeyedLocks,
     key: String,
