@@ -257,7 +257,13 @@ async fn dropped_dead_letters_are_counted_and_removed() {
         .send(&post(&stream(), NDJSON, lines.as_bytes()))
         .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json()["sinks"][0]["dead"], 2_500);
+    let report = answer.json();
+    assert_eq!(report["sinks"][0]["dead"], 2_500);
+    assert_eq!(report["sinks"][0]["message"], "kept as dead letters");
+    assert_eq!(
+        report["message"],
+        "All 2500 records are stored (as dead letters: 2500)."
+    );
     let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
     let first = dead_letters

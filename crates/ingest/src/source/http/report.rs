@@ -1,5 +1,7 @@
 //! Reports the outcome of the records to the client.
 
+use std::collections::HashSet;
+
 use http::StatusCode;
 use serde::Serialize;
 
@@ -238,11 +240,12 @@ pub(super) fn batch(
             .any(|f| matches!(f, WriteOutcome::Failed(_) | WriteOutcome::Unknown(_)))
     });
     let accepted = if failed { 0 } else { records - rejected.len() };
+    let dead = dead_letters(results, &rejected);
     let stored = results.iter().any(is_stored);
     let body = BatchReport {
         status_code: status,
         error: error_of(failed, !rejected.is_empty()),
-        message: batch_message(records, accepted, failed, results.is_empty()),
+        message: batch_message(records, accepted, dead, failed, results.is_empty()),
         note: (status >= 300 && stored).then_some(PARTLY_STORED),
         records,
         accepted,
@@ -262,13 +265,30 @@ fn error_of(failed: bool, rejected: bool) -> Option<&'static str> {
     }
 }
 
-fn batch_message(records: usize, accepted: usize, failed: bool, no_sink: bool) -> String {
+/// Accepted records that at least one sink keeps as a dead letter.
+fn dead_letters(results: &[SinkResult], rejected: &[usize]) -> usize {
+    let kept = results.iter().flat_map(|r| &r.kept.records.indices);
+    let accepted = kept.filter(|index| rejected.binary_search(index).is_err());
+    accepted.collect::<HashSet<_>>().len()
+}
+
+fn batch_message(
+    records: usize,
+    accepted: usize,
+    dead: usize,
+    failed: bool,
+    no_sink: bool,
+) -> String {
+    let as_dead = match dead {
+        0 => String::new(),
+        n => format!(" (as dead letters: {n})"),
+    };
     match (failed, no_sink) {
         (_, true) => "No enabled sink found.".to_owned(),
         (true, _) => "Not all sinks could store the batch, see \"sinks\".".to_owned(),
-        (false, _) if accepted == records => format!("All {records} records are stored."),
+        (false, _) if accepted == records => format!("All {records} records are stored{as_dead}."),
         (false, _) => format!(
-            "{accepted} of {records} records are stored in all sinks; see \"rejected\" for the others and their sinks."
+            "{accepted} of {records} records are stored in all sinks{as_dead}; see \"rejected\" for the others and their sinks."
         ),
     }
 }
@@ -328,7 +348,7 @@ fn batch_sinks<'a>(route: &'a SourceRoute, results: &'a [SinkResult]) -> Vec<Bat
                 sink_id: sink.key().sink.as_str(),
                 status_code: result.status(),
                 error: result.outcome.error().map(|e| format!("stream.in.{e}")),
-                message: result.outcome.message(),
+                message: sink_message(result),
                 accepted: if stored { result.rows } else { 0 },
                 rejected: result.rejected.count(),
                 dead: if result.kept.outcome == WriteOutcome::Processed {
@@ -339,4 +359,12 @@ fn batch_sinks<'a>(route: &'a SourceRoute, results: &'a [SinkResult]) -> Vec<Bat
             }
         })
         .collect()
+}
+
+fn sink_message(result: &SinkResult) -> String {
+    let kept = result.kept.outcome == WriteOutcome::Processed;
+    match result.outcome {
+        WriteOutcome::Nothing if kept => "kept as dead letters".to_owned(),
+        _ => result.outcome.message(),
+    }
 }
