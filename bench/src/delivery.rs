@@ -12,10 +12,15 @@ use crate::Common;
 use crate::forebay::Forebay;
 use crate::http::{body, body_columns};
 use crate::load;
+use crate::wait::wait_for;
 
 const DELAYS: usize = 10;
 const BACKLOG: u64 = 300_000;
 const RECORDS: usize = 1_000;
+/// Time after the last import until the node counts as idle.
+const SETTLING: Duration = Duration::from_secs(2);
+/// Measured time of the idle node.
+const IDLE: Duration = Duration::from_secs(5);
 
 pub async fn run(common: &Common) -> anyhow::Result<()> {
     delay(common).await?;
@@ -39,10 +44,11 @@ async fn imported(forebay: &Forebay) -> anyhow::Result<u64> {
 }
 
 async fn wait_imported(forebay: &Forebay, count: u64) -> anyhow::Result<()> {
-    while imported(forebay).await? < count {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
+    wait_for("imported rows", async || {
+        let is_there = imported(forebay).await? >= count;
+        Ok(is_there.then_some(()))
+    })
+    .await
 }
 
 async fn post(forebay: &Forebay, request: &[u8], times: usize) -> anyhow::Result<()> {
@@ -66,10 +72,10 @@ async fn delay(common: &Common) -> anyhow::Result<()> {
         delays[DELAYS / 2],
         delays[DELAYS - 1]
     );
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(SETTLING).await;
     let (mb, before) = (forebay.server.memory_mb()?, forebay.server.cpu_seconds()?);
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let cpu = (forebay.server.cpu_seconds()? - before) / 5.0 * 100.0;
+    tokio::time::sleep(IDLE).await;
+    let cpu = (forebay.server.cpu_seconds()? - before) / IDLE.as_secs_f64() * 100.0;
     println!("idle: {mb:.0} MB resident, {cpu:.1} % of a core");
     Ok(())
 }
@@ -95,9 +101,11 @@ async fn backlog(common: &Common) -> anyhow::Result<()> {
     let total = batch.len() as f64 * BACKLOG as f64 / RECORDS as f64 / 1e6;
     let before = forebay.server.cpu_seconds()?;
     // The file is closed by its age; then upload and import run at full speed.
-    while forebay.server.cpu_seconds()? - before < 0.05 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_for("begin of the upload", async || {
+        let has_begun = forebay.server.cpu_seconds()? - before >= 0.05;
+        Ok(has_begun.then_some(()))
+    })
+    .await?;
     let begun = Instant::now();
     wait_imported(&forebay, BACKLOG).await?;
     let seconds = begun.elapsed().as_secs_f64();

@@ -3,7 +3,6 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Common;
 use crate::process::Server;
+use crate::wait::wait_for;
 
 /// Limit of the API.
 const SOURCES_A_PROJECT: usize = 100;
@@ -30,15 +30,12 @@ pub fn free() -> anyhow::Result<SocketAddr> {
 }
 
 /// Waits until a server listens.
-pub async fn wait_for(address: SocketAddr) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        if Instant::now() > deadline {
-            bail!("no server listens on {address}");
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+pub async fn wait_until_listening(address: SocketAddr) -> anyhow::Result<()> {
+    let what = format!("server on {address}");
+    let connected = wait_for(&what, async || {
+        Ok(tokio::net::TcpStream::connect(address).await.ok())
+    });
+    connected.await.map(drop)
 }
 
 fn token(project: usize) -> String {
@@ -74,8 +71,8 @@ impl Forebay {
             .args(more)
             .args(&common.serve_arg);
         let server = Server::start(&mut command, &directory.path().join("stderr"))?;
-        wait_for(api).await?;
-        wait_for(source).await?;
+        wait_until_listening(api).await?;
+        wait_until_listening(source).await?;
         Ok(Self {
             server,
             source,
@@ -190,14 +187,15 @@ impl Forebay {
             .as_str()
             .with_context(|| started.to_string())?;
         let path = format!("/v1/tasks/{id}");
-        loop {
+        wait_for(&path, async || {
             let task = self.call(project, "GET", &path, &Value::Null).await?;
             match task["status"].as_str() {
-                Some("success") => return Ok(()),
-                Some("processing") => tokio::time::sleep(Duration::from_millis(5)).await,
+                Some("success") => Ok(Some(())),
+                Some("processing") => Ok(None),
                 _ => bail!("{task}"),
             }
-        }
+        })
+        .await
     }
 
     async fn call(

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::Common;
-use crate::forebay::{Forebay, free, wait_for};
+use crate::forebay::{Forebay, free, wait_until_listening};
 use crate::load::{self, Run};
 use crate::process::Server;
 
@@ -140,7 +140,7 @@ pub async fn run(common: &Common, connections: &[usize], only: &str) -> anyhow::
             .args(["limit", "--listen", &address.to_string(), "--directory"])
             .arg(directory.path());
         let server = Server::start(&mut command, &directory.path().join("stderr"))?;
-        wait_for(address).await?;
+        wait_until_listening(address).await?;
         let limit = Case {
             name: "limit",
             server: &server,

@@ -23,6 +23,7 @@ mod quota;
 mod signature;
 mod sinks;
 mod sync;
+mod wait;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

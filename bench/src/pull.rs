@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::pull_rows::Product;
+use crate::wait::STEP;
 use crate::{pull_limit, pull_lookup, pull_rows, pull_source};
 
 /// Keys of the large file: its table stays small.
@@ -270,7 +271,7 @@ pub fn run_job(options: &Options, job: &Path, rows: i64) -> anyhow::Result<Ran> 
         if let Some((peak, seconds)) = crate::process::usage(child.id()) {
             (peak_mb, cpu) = (peak_mb.max(peak), seconds.max(cpu));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(STEP);
     }
     let seconds = begin.elapsed().as_secs_f64();
     let output = child.wait_with_output()?;

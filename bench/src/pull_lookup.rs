@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::forebay::{free, wait_for};
+use crate::forebay::{free, wait_until_listening};
 use crate::load;
 use crate::process::Server;
 use crate::pull::{Options, Store, median, run_job};
@@ -155,7 +155,7 @@ async fn measure(
     directory: &Path,
 ) -> anyhow::Result<Asked> {
     let server = Server::start(command, &directory.join("lookup-stderr"))?;
-    wait_for(address).await?;
+    wait_until_listening(address).await?;
     let requests: Vec<Vec<u8>> = (0..KEYS)
         .map(|n| n.wrapping_mul(7_368_787).rem_euclid(options.rows))
         .map(|id| format!("GET /product/{id} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes())

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::Common;
-use crate::forebay::{Forebay, free, wait_for};
+use crate::forebay::{Forebay, free, wait_until_listening};
 use crate::http::{body, body_columns};
 use crate::load;
 use crate::process::Server;
@@ -57,7 +57,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut command = Command::new(&exe);
     command.args(["forget", "--listen", &forgets.to_string()]);
     let _forgetting = Server::start(&mut command, &log("forget"))?;
-    wait_for(forgets).await?;
+    wait_until_listening(forgets).await?;
     let request = load::request(&quiet, "application/json", &body(0));
     let noise = async |target: SocketAddr| {
         let mut command = Command::new(&exe);

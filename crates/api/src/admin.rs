@@ -179,7 +179,7 @@ pub struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub from: Option<String>,
-    /// Like `create`; `refuse` for a rejected request.
+    /// Like `create`; `reject` for a rejected request.
     pub action: String,
     /// Project of the changed object.
     pub project_id: u64,

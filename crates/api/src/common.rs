@@ -4,8 +4,6 @@ use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::params::ListQuery;
-
 /// Author of a change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = By)]
@@ -120,13 +118,8 @@ pub struct ApiIndex {
 }
 
 impl PageInfo {
-    /// The page of a query: `total` items on all pages, `last` is the id of its last item.
-    pub fn new(query: &ListQuery, total: usize, last: &str) -> Self {
-        Self::from_parts(query.limit, total, &query.after_id, last)
-    }
-
-    /// The page of other queries with a limit and a start.
-    pub fn from_parts(limit: u32, total_count: usize, after_id: &str, last_id: &str) -> Self {
+    /// Page of at most `limit` items after the id `after_id`; `last_id` is the id of its last item.
+    pub fn new(limit: u32, total_count: usize, after_id: &str, last_id: &str) -> Self {
         Self {
             limit,
             total_count,

@@ -88,7 +88,7 @@ pub struct DeadLetterSelectionRequest {
 pub struct ReplayResponse {
     /// Number of dead letters sent to the table or topic.
     pub replayed: u64,
-    /// These were refused again and stay.
+    /// These were rejected again and stay.
     pub rejected: Vec<ReplayRejection>,
     /// There are more: go on after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ pub struct ReplayResponse {
 
 /// Reason for which a dead letter was rejected again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[schema(as = DeadLetterRefusal)]
+#[schema(as = DeadLetterRejection)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayRejection {
     /// Id of the dead letter.

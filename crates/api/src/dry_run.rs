@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::sink::{MappingRequest, TableType};
+use crate::mapping::MappingRequest;
+use crate::sink::TableType;
 
 /// A mapping and a record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

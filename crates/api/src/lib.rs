@@ -17,6 +17,7 @@ pub mod definitions;
 pub mod dry_run;
 pub mod error;
 pub mod list;
+pub mod mapping;
 mod names;
 pub mod params;
 pub mod quota;
@@ -34,3 +35,6 @@ pub mod test_result;
 pub mod topic;
 
 pub use schema::json_schema;
+
+/// Header of requests with the token.
+pub const TOKEN_HEADER: &str = "x-storageapi-token";

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::admin::TokenRoleView;
-use crate::sink::{ColumnType, SinkType, TableType};
+use crate::mapping::ColumnType;
+use crate::sink::{SinkType, TableType};
 use crate::topic::ProviderStateName;
 
 macro_rules! display_as_on_the_wire {

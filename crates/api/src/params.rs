@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
+use crate::common::PageInfo;
 use crate::sink::TableType;
 
 /// `…/branches/{branchId}`
@@ -139,6 +140,13 @@ pub struct ListQuery {
     /// Maximum number of items.
     #[param(minimum = 1, maximum = 100, default = 100, required = false)]
     pub limit: u32,
+}
+
+impl ListQuery {
+    /// The requested page: `total` items on all pages, `last` is the id of its last item.
+    pub fn page(&self, total: usize, last: &str) -> PageInfo {
+        PageInfo::new(self.limit, total, &self.after_id, last)
+    }
 }
 
 /// Options of the deletion of a source.

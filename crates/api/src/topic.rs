@@ -4,7 +4,7 @@ use forebay_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::sink::{ColumnRequest, ColumnTemplate, ColumnType, ColumnView};
+use crate::mapping::{ColumnRequest, ColumnTemplate, ColumnType, ColumnView};
 
 /// The topic of a new sink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -12,21 +12,28 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use forebay_model::Timestamp;
-use forebay_model::words::short;
+use reqwest::Url;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
 
+mod body;
+mod error;
+mod message;
 mod persisted_retry_after;
 mod redirect;
 mod retry_after;
+mod stream;
 mod unpack;
 
+pub use error::HttpError;
+pub use message::{HttpRequest, HttpResponse};
 pub use persisted_retry_after::PersistedRetryAfter;
-use redirect::RedirectDecision;
 pub use retry_after::retry_after;
-use unpack::EncodedBody;
+pub use stream::HttpStream;
+
+use body::{read, unpacked};
+use error::{causes, describe, unsent};
+use redirect::RedirectDecision;
 
 /// Maximum of redirects per call.
 pub(crate) const REDIRECTS_MAX: u32 = 5;
@@ -54,43 +61,6 @@ pub struct HttpClient {
     config: HttpClientConfig,
 }
 
-#[derive(Clone, Debug)]
-pub struct HttpRequest {
-    /// No redirect changes it.
-    pub method: Method,
-    /// Its origin is the only one that receives the request.
-    pub url: Url,
-    pub headers: HeaderMap,
-    /// Held in memory, so that it can be sent again.
-    pub body: Option<Bytes>,
-}
-
-impl HttpRequest {
-    pub fn get(url: Url) -> Self {
-        Self {
-            method: Method::GET,
-            url,
-            headers: HeaderMap::new(),
-            body: None,
-        }
-    }
-}
-
-/// Response of any status except a redirect.
-#[derive(Clone, Debug)]
-pub struct HttpResponse {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    /// Final URL, after all redirects.
-    pub url: Url,
-    /// The decompressed body, possibly truncated.
-    pub body: Bytes,
-    /// The body exceeds the limit.
-    pub is_cut: bool,
-    /// Error of the decompression; then the body is empty. The status is valid nevertheless.
-    pub problem: Option<String>,
-}
-
 /// Result of one request of a call.
 #[derive(Clone, Debug)]
 pub enum HttpHop {
@@ -98,18 +68,6 @@ pub enum HttpHop {
     /// Redirected: the next request goes to another URL, after this delay if the server requested
     /// one.
     Redirect(Option<Duration>),
-}
-
-/// A call without a response.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{text}")]
-pub struct HttpError {
-    /// The status, if the server began to respond or redirected.
-    pub status: Option<StatusCode>,
-    /// The headers, if there is a status.
-    pub headers: Box<HeaderMap>,
-    /// Message without the request's address; begins with the status if there is nothing else.
-    pub text: String,
 }
 
 impl HttpClient {
@@ -221,46 +179,6 @@ impl HttpClient {
     }
 }
 
-/// A response that arrives over a long time.
-#[derive(Debug)]
-pub struct HttpStream {
-    response: reqwest::Response,
-    max: usize,
-}
-
-impl HttpStream {
-    pub fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    /// The next bytes; `None` at the end.
-    ///
-    /// # Errors
-    /// When the connection is interrupted.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        let chunk = self.response.chunk().await;
-        chunk.map_err(|e| HttpError::unanswered(describe("response interrupted", e)))
-    }
-
-    /// Reads all of it, as the response of a usual request.
-    ///
-    /// # Errors
-    /// When the connection is interrupted.
-    pub async fn into_response(mut self) -> Result<HttpResponse, HttpError> {
-        let read = read(&mut self.response, self.max).await;
-        let (body, is_cut) =
-            read.map_err(|e| HttpError::unanswered(describe("response interrupted", e)))?;
-        Ok(HttpResponse {
-            status: self.response.status(),
-            headers: std::mem::take(self.response.headers_mut()),
-            url: self.response.url().clone(),
-            body,
-            is_cut,
-            problem: None,
-        })
-    }
-}
-
 /// A call, request by request.
 #[derive(Debug)]
 pub struct HttpCall {
@@ -353,99 +271,6 @@ impl HttpClient {
             .or_insert(HeaderValue::from_static(unpack::ACCEPTED));
         headers
     }
-}
-
-impl HttpError {
-    /// Whether this is a redirect that was not followed.
-    pub fn is_redirect(&self) -> bool {
-        self.status.is_some_and(|s| s.is_redirection())
-    }
-
-    fn unanswered(text: String) -> Self {
-        Self {
-            status: None,
-            headers: Box::default(),
-            text,
-        }
-    }
-}
-
-/// Decompresses the body.
-async fn unpacked(mut response: HttpResponse, max: usize) -> HttpResponse {
-    let result = match EncodedBody::from_headers(&mut response.headers) {
-        Ok(None) => return response,
-        Ok(Some(packed)) => {
-            let (body, is_cut) = (std::mem::take(&mut response.body), response.is_cut);
-            let work = move || packed.unpack(body, is_cut, max);
-            let decoded = tokio::task::spawn_blocking(work).await;
-            decoded.unwrap_or_else(|e| Err(format!("the response can't be unpacked: {e}")))
-        }
-        Err(problem) => Err(problem),
-    };
-    match result {
-        Ok((body, is_cut)) => (response.body, response.is_cut) = (body, is_cut),
-        Err(problem) => {
-            response.body = Bytes::new();
-            response.problem = Some(problem);
-        }
-    }
-    response
-}
-
-/// Reads a body up to a limit; returns whether there is more.
-async fn read(
-    response: &mut reqwest::Response,
-    max: usize,
-) -> Result<(Bytes, bool), reqwest::Error> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        let remaining = max - body.len();
-        body.extend_from_slice(chunk.get(..remaining).unwrap_or(&chunk));
-        if chunk.len() > remaining {
-            return Ok((body.freeze(), true));
-        }
-    }
-    Ok((body.freeze(), false))
-}
-
-/// Error of a request that could not be sent.
-fn unsent(url: &Url, error: reqwest::Error) -> String {
-    let mut next: Option<&dyn std::error::Error> = Some(&error);
-    while let Some(cause) = next {
-        let io = cause.downcast_ref::<std::io::Error>();
-        if io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
-            let host = url.host_str().unwrap_or_default();
-            let port = url.port_or_known_default().unwrap_or_default();
-            return format!("connection refused by {host}:{port}");
-        }
-        next = cause.source();
-    }
-    describe("can't send", error)
-}
-
-/// Failure and cause, without the address, which may contain a secret.
-fn describe(what: &str, error: reqwest::Error) -> String {
-    let what = if error.is_timeout() {
-        "timed out"
-    } else {
-        what
-    };
-    causes(what, &error.without_url())
-}
-
-/// Failure and the causes of an error: its own text says less than they do.
-fn causes(what: &str, error: &dyn std::error::Error) -> String {
-    let mut text = what.to_owned();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        next = error.source();
-    }
-    short(&text)
 }
 
 /// A sensitive header value, which no debug output shows. The error does not quote the text.

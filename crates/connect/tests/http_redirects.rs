@@ -197,7 +197,7 @@ fn a_redirect_is_a_dead_letter_if_it_is_configured_as_rejected() {
     let server = HttpEndpoint::start(|_, _| to("301 Moved Permanently", "/new"));
     let dir = tempfile::tempdir().unwrap();
     let config = HttpConfig {
-        refused: vec![301],
+        rejected: vec![301],
         ..HttpConfig::new(server.url("/in"))
     };
     let buffer = open(&dir, config);

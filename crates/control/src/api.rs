@@ -28,12 +28,15 @@ mod mapping;
 mod operation;
 mod quotas;
 mod random_text;
+mod redirect;
 mod rejection_audit;
 mod request_scope;
 mod retry;
+mod services;
 mod settings;
 mod sinks;
 mod sources;
+mod state;
 mod statistics;
 mod status;
 mod table_check;
@@ -50,7 +53,6 @@ mod views;
 mod wrong_token_limiter;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +68,6 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use columns::PathUses;
 pub use config::{ApiConfig, is_http_url};
 pub use dead_letters::{
     DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
@@ -75,10 +76,11 @@ pub use dead_letters::{
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use mapping::mapping_from_request;
 pub use random_text::RandomSource;
-pub use status::NodeService;
-pub use table_check::TableBackends;
-pub use tap::{TapError, TapRequest, TapService, TapStage, TapStream};
-pub use topics::{TopicService, message_from_request};
+pub use services::{
+    NodeService, PathUses, TableBackends, TapError, TapRequest, TapService, TapStage, TapStream,
+    TopicService,
+};
+pub use topics::message_from_request;
 
 use crate::auth::TokenAuthenticator;
 use crate::sink_monitor::SinkMonitor;
@@ -90,6 +92,7 @@ use error::ApiError;
 use operation::ApiOperations;
 use random_text::RandomText;
 use rejection_audit::RejectionAudit;
+use state::{ApiState, SharedApi};
 use token_rate_limiter::TokenRateLimiter;
 use wrong_token_limiter::WrongTokenLimiter;
 
@@ -136,42 +139,6 @@ pub struct AccessRejection {
 /// The management API of a node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api(SharedApi);
-
-type SharedApi = Arc<ApiState>;
-
-struct ApiState {
-    repo: Repo,
-    mapper: Arc<dyn Mapper>,
-    dead_letters: Arc<dyn DeadLetterService>,
-    auth: Arc<dyn TokenAuthenticator>,
-    clock: Arc<dyn Clock>,
-    random: RandomText,
-    backends: BTreeSet<TableBackend>,
-    tables: Arc<dyn TableBackends>,
-    quotas: Quotas,
-    rate_limiter: TokenRateLimiter,
-    rejection_audit: RejectionAudit,
-    bodies: BodyLimiter,
-    wrong_tokens: WrongTokenLimiter,
-    topics: Arc<dyn TopicService>,
-    path_uses: Arc<dyn PathUses>,
-    taps: Arc<dyn TapService>,
-    monitor: SinkMonitor,
-    node_status: Arc<dyn NodeService>,
-    config: ApiConfig,
-    tasks: TaskRunner,
-    operations: ApiOperations,
-    documents: ApiDocuments,
-    dashboard: Dashboard,
-}
-
-impl fmt::Debug for ApiState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
-    }
-}
 
 /// All documented routes.
 fn routes() -> OpenApiRouter<SharedApi> {

@@ -48,7 +48,6 @@ pub struct DeliveryFailure {
     pub parked: bool,
 }
 
-/// Health of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SinkHealth {
     /// Everything is delivered, or on its way.
@@ -83,7 +82,6 @@ impl SinkHealth {
     }
 }
 
-/// Status of a sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkStatus {
     pub sink: Sink,

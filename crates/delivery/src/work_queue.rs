@@ -110,7 +110,6 @@ impl WorkConfig {
     }
 }
 
-/// Error of an attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct AttemptError {

@@ -8,15 +8,12 @@ use bytes::Bytes;
 use forebay_api::error::ErrorName;
 use forebay_api::list::PagedResponse;
 use forebay_api::task::{TaskStatus, TaskView};
-use forebay_connect::http::{
-    HttpClient, HttpClientConfig, HttpError, HttpRequest, HttpResponse, HttpStream, retry_after,
-    secret_header,
-};
+use forebay_connect::http::{HttpError, HttpRequest, HttpResponse, HttpStream, retry_after};
 use forebay_model::Clock;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli_error::CliError;
@@ -27,13 +24,12 @@ use crate::endpoints::Endpoints;
 use crate::terminal;
 use crate::token;
 
-mod local;
+mod rejection;
+mod transport;
 
-use local::local_response;
+use rejection::{RejectionBody, unreachable};
+use transport::{ApiTransport, RESPONSE_BYTES_MAX, local_response};
 
-/// Header with the token.
-const TOKEN: &str = "x-storageapi-token";
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for the end of a task.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long the server may delay the response for a task (long poll).
@@ -48,8 +44,6 @@ const RETRIES_MAX: u32 = 5;
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait between them.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest response body.
-const RESPONSE_BYTES_MAX: usize = 256 << 20;
 const PAGE: usize = 100;
 
 pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
@@ -64,24 +58,11 @@ pub(crate) struct ApiClient {
     token_from: Option<String>,
 }
 
-/// How requests reach the API.
-#[derive(Debug)]
-enum ApiTransport {
-    Http(HttpClient),
-    /// The API of the same process.
-    Local {
-        router: Router,
-        token: HeaderValue,
-    },
-}
-
 impl ApiClient {
     /// A client of the API of the same process.
     pub(crate) fn local(router: Router, token: &str) -> Result<Self, CliError> {
-        let token =
-            secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
         Ok(Self {
-            transport: ApiTransport::Local { router, token },
+            transport: ApiTransport::local(router, token)?,
             base: "http://localhost".to_owned(),
             token_from: None,
         })
@@ -134,18 +115,8 @@ impl ApiClient {
                 "\"{base}\" is not an address like http://127.0.0.1:8000"
             )));
         }
-        let token =
-            secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
-        let mut headers = HeaderMap::new();
-        headers.insert(TOKEN, token);
-        let http = HttpClient::new(HttpClientConfig {
-            headers,
-            timeout: TIMEOUT,
-            response_max: RESPONSE_BYTES_MAX,
-            authorities,
-        });
         Ok(Self {
-            transport: ApiTransport::Http(http.map_err(CliError::new)?),
+            transport: ApiTransport::http(token, authorities)?,
             base: base.trim_end_matches('/').to_owned(),
             token_from: None,
         })
@@ -412,21 +383,6 @@ impl ApiClient {
     }
 }
 
-/// Fields of an error body that are used: one of the management API, or of another server at its address,
-/// which may lack both.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RejectionBody {
-    error: String,
-    message: Option<String>,
-}
-
-impl RejectionBody {
-    fn new(response: &HttpResponse) -> Self {
-        serde_json::from_slice(&response.body).unwrap_or_default()
-    }
-}
-
 /// Percent-encodes an id for a path or a query.
 pub(crate) fn encoded(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
@@ -452,15 +408,6 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, CliError> {
         return Err(named(&"it contains no certificate"));
     }
     Ok(found)
-}
-
-/// Hint for a server that can't be reached.
-fn unreachable(base: &str, cause: &str) -> &'static str {
-    if base.starts_with("https:") && cause.to_lowercase().contains("certificate") {
-        "--api-ca sets a PEM file with the CA certificates of the server"
-    } else {
-        "is it running? `forebay serve` starts it; --api sets another address"
-    }
 }
 
 /// Runs a future on a new single-threaded runtime.

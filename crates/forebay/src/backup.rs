@@ -17,8 +17,7 @@ use forebay_meta::{EmbeddedStore, Revision};
 use forebay_model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::command::log::FOLDER as LOG_FOLDER;
-use crate::data_dir::sync_directory;
+use crate::data_dir::{CHECKSUMS_FILE, LOG_FOLDER, sync_directory};
 
 mod checksum;
 mod offline;
@@ -30,8 +29,6 @@ pub(crate) use offline::offline;
 pub(crate) use restore::restore;
 pub(crate) use service::BackupService;
 
-/// Checksums of all files; marks a directory as a backup.
-pub(crate) const CHECKSUMS_FILE: &str = "SHA256SUMS";
 /// Manifest: version, time, revision and size.
 const MANIFEST_FILE: &str = "backup.json";
 pub(crate) const TABLES_FILE: &str = "tables.db";

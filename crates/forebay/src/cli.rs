@@ -156,15 +156,15 @@ fn run(command: CliCommand, env: Environment) -> Result<(), CliError> {
         CliCommand::Buffer(command) => command::buffer::run(command, &env),
         CliCommand::Config(command) => command::config::run(command, env),
         CliCommand::Doctor(args) => command::doctor::run(&args, env),
-        CliCommand::Man(args) => command::man::run(&args),
-        CliCommand::Completions(args) => command::completions::run(&args),
+        CliCommand::Man(args) => command::man::run(&args, definition()),
+        CliCommand::Completions(args) => command::completions::run(&args, definition()),
         CliCommand::Version => terminal::line(format_args!("forebay {}", version::LONG)),
-        CliCommand::Reference(args) => command::reference::run(&args),
+        CliCommand::Reference(args) => command::reference::run(&args, definition()),
         CliCommand::TemplateWorker => Ok(()),
     }
 }
 
-/// Definition of the command line, for completions and the reference.
-pub(crate) fn definition() -> clap::Command {
+/// Definition of the command line, for documents about it.
+fn definition() -> clap::Command {
     Cli::command()
 }

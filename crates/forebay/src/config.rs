@@ -29,6 +29,7 @@ mod otlp;
 pub(crate) mod profile;
 mod provider;
 mod quota;
+mod ranges;
 pub(crate) mod reference;
 mod staging;
 mod storage;
@@ -46,15 +47,14 @@ pub(crate) use api::{ApiSection, listener_url};
 pub(crate) use assignments::KeyAssignments;
 pub(crate) use definitions::DefinitionsSection;
 pub(crate) use environment::Environment;
-pub(crate) use layers::ValueOrigin;
 pub(crate) use metadata::OnLatch;
 #[cfg(feature = "otlp")]
 pub(crate) use otlp::OtlpSection;
 pub(crate) use provider::{ProviderSection, ProviderType};
-pub(crate) use substitution::substitute;
+pub(crate) use substitution::{reference, substitute};
 pub(crate) use table::TableDefault;
 pub(crate) use telemetry::{LogFormat, LogOutput, MetricsSection};
-pub(crate) use violation::ConfigViolation;
+pub(crate) use violation::{ConfigViolation, ValueOrigin};
 
 use layers::{AssignedValue, ConfigLayers};
 use log::LogSection;

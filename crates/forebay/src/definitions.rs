@@ -15,6 +15,7 @@ mod step;
 mod topic;
 mod validated;
 mod verify;
+mod wire_fields;
 
 pub(crate) use column::{ColumnDefinition, parse_column};
 pub(crate) use diff::FieldDifference;

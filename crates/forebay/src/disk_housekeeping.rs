@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_api::status::{DefinitionsStatusView, VolumeStatusView};
-use forebay_control::api::NodeService;
 use forebay_log::{Log, VolumeStats};
 use forebay_meta::kv::embedded::copies;
 use forebay_meta::{EmbeddedStore, Store};
@@ -15,8 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, OnLatch};
-use crate::data_dir::{disk_space, free_bytes};
-use crate::definitions::FollowerState;
+use crate::disk_space::free_bytes;
 use crate::reserve::DiskReserve;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -209,39 +206,4 @@ pub(crate) fn reserve(config: &Config) -> DiskReserve {
 pub(crate) struct DiskMetrics {
     pub(crate) log: Log,
     pub(crate) store: Arc<EmbeddedStore>,
-}
-
-/// The server itself, for the API.
-pub(crate) struct NodeStatus {
-    pub(crate) disk: DiskMetrics,
-    pub(crate) definitions: FollowerState,
-}
-
-impl NodeService for NodeStatus {
-    fn version(&self) -> String {
-        crate::version::VERSION.to_owned()
-    }
-
-    fn volumes(&self) -> Vec<VolumeStatusView> {
-        let stats = self.disk.log.volume_stats();
-        let space = disk_space(self.disk.store.dir());
-        vec![VolumeStatusView {
-            volume_id: format!("{:016x}", stats.volume),
-            size_bytes: space.map(|s| s.size),
-            free_bytes: space.map(|s| s.free),
-            file_bytes: stats.file_bytes,
-            available_bytes: stats.available_bytes,
-            full: check_full(&stats).is_some(),
-            error: stats.latched.map(|latched| latched.to_string()),
-        }]
-    }
-
-    fn store_error(&self) -> Option<String> {
-        let health = self.disk.store.health();
-        health.err().map(|error| error.to_string())
-    }
-
-    fn definitions(&self) -> Option<DefinitionsStatusView> {
-        self.definitions.view()
-    }
 }

@@ -23,7 +23,6 @@ use forebay_schema::SecretText;
 
 use crate::config::MetricsSection;
 use crate::disk_housekeeping::DiskMetrics;
-use crate::roles::RunningNode;
 
 mod definitions;
 mod process;
@@ -105,10 +104,10 @@ impl ProcessMetrics {
     }
 
     /// Adds the metrics of a node's log, metadata store and certificates.
-    pub(crate) fn attach_node(&self, node: &RunningNode) {
+    pub(crate) fn attach_node(&self, disk: DiskMetrics, tls: ListenerTls) {
         // A process has one node; a second one is ignored.
-        _ = self.disk.set(node.disk_metrics());
-        _ = self.tls.set(node.tls.clone());
+        _ = self.disk.set(disk);
+        _ = self.tls.set(tls);
     }
 
     /// `GET /metrics` on the API listener: without a metrics token, series of projects are for

@@ -14,6 +14,8 @@ mod exporter;
 #[cfg(feature = "otlp")]
 mod metrics;
 #[cfg(feature = "otlp")]
+mod receiver;
+#[cfg(feature = "otlp")]
 mod traces;
 
 /// Export of a process, if it is configured.

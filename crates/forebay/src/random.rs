@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::rngs::ThreadRng;
 
-/// Bits of ids.
 pub(crate) fn id_bits() -> Arc<dyn Fn() -> u128 + Send + Sync> {
     Arc::new(|| with(|r| r.random()))
 }

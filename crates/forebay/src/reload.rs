@@ -11,7 +11,6 @@ use tokio::sync::watch;
 
 use crate::cli_error::CliError;
 use crate::command::common::violations_error;
-use crate::command::serve;
 use crate::config::{self, Config, ConfigSources, DefinitionsSection, LoadedConfig};
 use crate::monitoring::ProcessMetrics;
 use crate::telemetry::LogLevel;
@@ -103,7 +102,7 @@ impl ConfigReloader<'_> {
             certificates.push((Arc::clone(tls), read));
         }
         let token = token::reread(&loaded.config)?;
-        let auth = serve::authenticate(&loaded.config, &token)?;
+        let auth = token::authenticate(&loaded.config, &token)?;
         Ok(ReloadedConfig {
             loaded,
             certificates,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::data_dir::free_bytes;
+use crate::disk_space::free_bytes;
 
 const FILE: &str = "reserve";
 /// With less free space, metadata and tables soon can't be written.

@@ -24,11 +24,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_connect::staging::Staging;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
-use forebay_delivery::import::TableRegistry;
-use forebay_ingest::dispatch::Dispatcher;
 use forebay_ingest::memory_limiter::MemoryLimiter;
 use forebay_ingest::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_ingest::source::http::{HttpSourceDeps, HttpSourceServer};
@@ -36,8 +33,7 @@ use forebay_ingest::template::TemplatePool;
 use forebay_listener::{Listener, ReloadableTls};
 use forebay_log::Log;
 use forebay_meta::{EmbeddedStore, Repo};
-use forebay_model::quota::Quotas;
-use forebay_model::{Clock, NodeId, VolumeId};
+use forebay_model::Clock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -48,15 +44,16 @@ use crate::definitions::FollowerState;
 use crate::disk_housekeeping::DiskMetrics;
 use crate::health::HealthChecks;
 use crate::monitoring::ProcessMetrics;
-use crate::random;
 
 mod api;
+mod context;
 mod open;
 mod restored;
 mod tasks;
 
 use api::{ApiServices, ManagementServer};
 pub(crate) use api::{api_tls, listen, listen_at, serve};
+use context::{NodeContext, TaskExit};
 pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use tasks::bind_source;
 pub(crate) use tasks::source_bind_failure;
@@ -88,23 +85,6 @@ pub(crate) struct RunningNode {
     tasks: JoinSet<TaskExit>,
 }
 
-impl NodeContext {
-    fn disk_metrics(&self) -> DiskMetrics {
-        DiskMetrics {
-            log: self.log.clone(),
-            store: Arc::clone(&self.store),
-        }
-    }
-
-    fn dispatcher(&self, config: &Config) -> Arc<Dispatcher> {
-        Dispatcher::with_workers(
-            Some(Arc::clone(&self.templates)),
-            random::id_bits(),
-            config.source.http.large_requests,
-        )
-    }
-}
-
 fn certificates(
     api: Option<Arc<ReloadableTls>>,
     http: Option<&HttpSourceServer>,
@@ -113,25 +93,6 @@ fn certificates(
     let all = [("api.tls", api), ("source.http.tls", source)];
     let all = all.into_iter();
     all.filter_map(|(key, tls)| Some((key, tls?))).collect()
-}
-
-/// End of a task: its name, and the error if it failed.
-type TaskExit = (&'static str, Result<(), String>);
-
-struct NodeContext {
-    repo: Repo,
-    store: Arc<EmbeddedStore>,
-    node: NodeId,
-    volume: VolumeId,
-    clock: Arc<dyn Clock>,
-    log: Log,
-    templates: Arc<TemplatePool>,
-    staging: Staging,
-    tables: TableRegistry,
-    cluster_id: String,
-    quotas: Quotas,
-    definitions: FollowerState,
-    stop: CancellationToken,
 }
 
 impl RunningNode {

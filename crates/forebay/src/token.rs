@@ -1,19 +1,25 @@
-//! The token of the management API: read from the configuration, or created by the first start.
+//! Tokens of the management API: the server's own is read from the configuration, or created by the
+//! first start.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use forebay_control::auth::{ConfiguredTokens, TokenConfig};
+use forebay_schema::SecretText;
+
 use crate::cli_error::CliError;
 use crate::config::Config;
 use crate::random;
-use forebay_schema::SecretText;
 
 /// A token is one line; a larger file is a mistake.
 const BYTES_MAX: usize = 4096;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 40 of 62 characters: 238 bits.
 const CHARS: usize = 40;
+/// Project of the server's own token.
+const PROJECT: u64 = 1;
+const BRANCH: u64 = 1;
 
 /// A token and its file.
 #[derive(Clone, Debug)]
@@ -74,6 +80,36 @@ pub(crate) fn for_client(config: &Config, given: Option<&Path>) -> Result<ApiTok
             .hint("set the server's data directory with --data-dir, or a token with --token-file or FOREBAY_TOKEN"));
     }
     read(file)
+}
+
+/// Tokens of the management API: the server's own, and those of the configuration.
+pub(crate) fn authenticate(
+    config: &Config,
+    token: &ApiToken,
+) -> Result<ConfiguredTokens, CliError> {
+    let own = TokenConfig {
+        id: "main".to_owned(),
+        project: PROJECT,
+        branch: BRANCH,
+        description: "Token of the server".to_owned(),
+        admin: true,
+        operator: true,
+        owner_id: None,
+        owner_name: None,
+        sha256: ConfiguredTokens::hash(token.secret.expose().as_bytes()),
+    };
+    let mut all = vec![own];
+    all.extend(config.api.tokens.iter().cloned());
+    tokens(&all)
+}
+
+/// Only the tokens of the configuration.
+pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, CliError> {
+    tokens(&config.api.tokens)
+}
+
+fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, CliError> {
+    ConfiguredTokens::new(all).map_err(|e| CliError::usage(format_args!("api.tokens: {e}")))
 }
 
 fn read(file: &Path) -> Result<ApiToken, CliError> {

@@ -34,7 +34,6 @@ use topics::TopicPipelines;
 /// Delay before failed work is retried.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Error of a reconciler.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcilerError {
     /// The node's lease has ended: other nodes assume that it is down. It must stop writing.

@@ -60,7 +60,6 @@ impl CallResponse {
     }
 }
 
-/// Error of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
     /// Status of the response, if there was one.

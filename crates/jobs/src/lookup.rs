@@ -1,6 +1,5 @@
 //! The lookup service: returns rows of tables by key, as JSON.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,23 +10,25 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use forebay_connect::keyed::{CellValue, KeyedRow, KeyedTable, TableSchema, ValueType};
+use forebay_connect::keyed::{KeyedTable, TableSchema, ValueType};
 use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
-use parking_lot::Mutex;
-use serde_json::json;
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::definition::{LookupCacheConfig, LookupConfig};
+use crate::definition::LookupConfig;
 use crate::store;
 
+mod cache;
+mod health;
 mod openapi;
+mod response;
+mod row;
 
-/// Maximum age of a cached health check, so that a flood of checks does not reach the table.
-const HEALTH_AGE: Duration = Duration::from_secs(1);
+use cache::LookupCache;
+use health::LookupHealth;
+use response::{JSON, build_response, error_response, unavailable};
+use row::{RenderedRow, quoted};
 
 /// Rows that are read and not yet sent, over all requests. The table may be faster than the responses,
 /// and each stream of a connection may wait for a large row: further requests wait before they read.
@@ -98,10 +99,7 @@ impl LookupService {
             router = router.merge(Router::new().route(&path, get(look_up)).with_state(served));
         }
         let document = Bytes::from(openapi::document(&shapes).to_string());
-        let health = Arc::new(LookupHealth {
-            store,
-            last: tokio::sync::Mutex::new(None),
-        });
+        let health = Arc::new(LookupHealth::new(store));
         let router = router
             .route(
                 "/health",
@@ -199,7 +197,6 @@ fn check_key(shape: &TableSchema, wanted: Option<&str>) -> Result<(), LookupStar
     }
 }
 
-const JSON: &str = "application/json";
 const REQUESTS: &str = "forebay_lookup_requests_total";
 const DURATION: &str = "forebay_lookup_duration_seconds";
 
@@ -279,179 +276,6 @@ impl ServedTable {
             Err(_) => {
                 tracing::warn!(timeout = ?self.timeout, "row lookup timed out");
                 unavailable()
-            }
-        }
-    }
-}
-
-fn unavailable() -> Response<Body> {
-    let text = "the table can't be read now";
-    error_response(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
-}
-
-/// A rendered row.
-struct RenderedRow {
-    body: Bytes,
-    etag: HeaderValue,
-}
-
-impl RenderedRow {
-    fn new(names: &[String], shape: &TableSchema, row: &KeyedRow) -> Self {
-        let mut body = String::with_capacity(256);
-        for ((name, column), value) in names.iter().zip(&shape.columns).zip(&row.0) {
-            body.push(if body.is_empty() { '{' } else { ',' });
-            body.push_str(name);
-            body.push(':');
-            body.push_str(&json_text(value, column.kind));
-        }
-        body.push('}');
-        let etag = HeaderValue::from_str(&format!("\"{:.24x}\"", Sha256::digest(&body)));
-        Self {
-            body: Bytes::from(body),
-            etag: etag.unwrap_or(HeaderValue::from_static("\"\"")),
-        }
-    }
-
-    fn to_response(&self, headers: &HeaderMap) -> Response<Body> {
-        let known = headers.get_all(header::IF_NONE_MATCH).iter();
-        let is_known = known
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','))
-            .map(|tag| tag.trim().trim_start_matches("W/"))
-            .any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes());
-        let mut response = if is_known {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            build_response(StatusCode::OK, JSON, self.body.clone())
-        };
-        response
-            .headers_mut()
-            .insert(header::ETAG, self.etag.clone());
-        response
-    }
-}
-
-/// A value as JSON: numbers as numbers, JSON as it is.
-fn json_text(value: &CellValue, kind: ValueType) -> String {
-    match value {
-        CellValue::Null => "null".to_owned(),
-        CellValue::Integer(n) => n.to_string(),
-        CellValue::Boolean(b) => b.to_string(),
-        // JSON has no such numbers; as strings they differ from null.
-        CellValue::Double(n) if n.is_nan() => quoted("NaN"),
-        CellValue::Double(n) if n.is_infinite() => {
-            quoted(if *n > 0.0 { "Infinity" } else { "-Infinity" })
-        }
-        CellValue::Double(n) => json!(n).to_string(),
-        CellValue::Timestamp(t) => quoted(&t.to_string()),
-        CellValue::Text(text) if kind != ValueType::Json => quoted(text),
-        // Foreign content may be invalid JSON: then it is sent as a string.
-        CellValue::Text(text) | CellValue::Json(text) => {
-            match serde_json::from_str::<&RawValue>(text) {
-                Ok(_) => text.clone(),
-                Err(_) => quoted(text),
-            }
-        }
-    }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).expect("every string can be written as JSON")
-}
-
-fn build_response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-fn error_response(status: StatusCode, error: &str, message: &str) -> Response<Body> {
-    let body = json!({ "statusCode": status.as_u16(), "error": error, "message": message });
-    build_response(status, JSON, Bytes::from(body.to_string()))
-}
-
-struct LookupHealth {
-    store: Arc<dyn KeyedTable>,
-    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
-}
-
-impl LookupHealth {
-    async fn respond(&self) -> Response<Body> {
-        let mut last = self.last.lock().await;
-        let is_well = match *last {
-            Some((at, is_well)) if at.elapsed() < HEALTH_AGE => is_well,
-            _ => {
-                let checked = self.store.check().await;
-                if let Err(error) = &checked {
-                    tracing::warn!(%error, "health check of the table failed");
-                }
-                *last = Some((Instant::now(), checked.is_ok()));
-                checked.is_ok()
-            }
-        };
-        if is_well {
-            let body = Bytes::from_static(b"{\"status\":\"ok\"}");
-            build_response(StatusCode::OK, JSON, body)
-        } else {
-            unavailable()
-        }
-    }
-}
-
-/// Cache of rows, bounded in number and age.
-struct LookupCache {
-    config: LookupCacheConfig,
-    rows: Mutex<CachedRows>,
-}
-
-#[derive(Default)]
-struct CachedRows {
-    by_key: HashMap<String, (Instant, Arc<RenderedRow>)>,
-    /// Keys in insertion order, each with its time; the oldest is evicted first.
-    order: VecDeque<(Instant, String)>,
-}
-
-impl LookupCache {
-    fn new(config: LookupCacheConfig) -> Self {
-        Self {
-            config,
-            rows: Mutex::default(),
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<Arc<RenderedRow>> {
-        if self.config.rows == 0 {
-            return None;
-        }
-        let rows = self.rows.lock();
-        let (at, found) = rows.by_key.get(key)?;
-        (at.elapsed() < self.config.ttl.0).then(|| Arc::clone(found))
-    }
-
-    fn put(&self, key: String, found: &Arc<RenderedRow>) {
-        if self.config.rows == 0 {
-            return;
-        }
-        let now = Instant::now();
-        let mut rows = self.rows.lock();
-        rows.by_key.insert(key.clone(), (now, Arc::clone(found)));
-        rows.order.push_back((now, key));
-        while rows.order.len() as u64 > self.config.rows {
-            let Some((at, key)) = rows.order.pop_front() else {
-                return;
-            };
-            // A row that was inserted again since has a later entry too.
-            if rows
-                .by_key
-                .get(&key)
-                .is_some_and(|(cached_at, _)| *cached_at == at)
-            {
-                rows.by_key.remove(&key);
             }
         }
     }

@@ -166,7 +166,6 @@ pub(crate) struct DeadRecord {
     pub(crate) attempts: u32,
 }
 
-/// Outcomes of records.
 #[derive(Debug, Default)]
 pub(crate) struct RecordOutcomes {
     /// Number of delivered records per position.

@@ -28,7 +28,7 @@ pub use limits::ListenerLimits;
 pub use listener::{BindError, Listener, bind, rejections_max};
 pub use options::ListenerMetrics;
 pub use options::ListenerOptions;
-pub use rejection::ListenerRejection;
+pub use rejection::{ListenerRejection, head_size};
 #[cfg(feature = "router")]
 pub use router::RouterService;
 pub use tls::{LoadedTls, ReloadableTls, TlsConfig, TlsError};

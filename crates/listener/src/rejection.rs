@@ -143,11 +143,9 @@ fn transfer_encoding(headers: &HeaderMap) -> Option<ListenerRejection> {
     (chunked > 1).then_some(ListenerRejection::ChunkedTwice)
 }
 
-#[cfg_attr(
-    not(feature = "router"),
-    allow(dead_code, reason = "custom services check the limit themselves")
-)]
-pub(crate) fn head_size<B>(request: &Request<B>) -> u64 {
+/// Bytes of the request line and headers, as HTTP/1.1 would write them. A service without a router
+/// checks the limit itself.
+pub fn head_size<B>(request: &Request<B>) -> u64 {
     let uri = request.uri();
     let target = uri.path_and_query().map_or(1, |p| p.as_str().len());
     let line = request.method().as_str().len() + target + " HTTP/1.1\r\n".len() + 1;

@@ -15,12 +15,14 @@ pub mod activation;
 pub mod audit;
 mod bulk_changes;
 pub mod cleanup;
+mod contention;
 pub mod dead_letters;
 pub mod dead_rows;
 pub mod definitions;
 pub mod delivered_streams;
 pub mod files;
 pub mod imports;
+mod keyed_locks;
 pub mod keys;
 pub mod lost_imports;
 mod outcome;
@@ -39,14 +41,14 @@ pub mod sources;
 pub mod statistics;
 pub mod stored;
 pub mod table_drop;
+mod table_entry;
 mod table_owner;
 pub mod tables;
 pub mod tasks;
 pub mod tokens;
 mod transaction;
 
-use bulk_changes::KeyedLocks;
-use transaction::TxnContention;
+use keyed_locks::KeyedLocks;
 
 /// Maximum number of volumes of a file.
 pub const VOLUMES_MAX: usize = 16;
@@ -203,25 +205,4 @@ fn decode<T: Stored>(entry: &StoreEntry) -> Result<Versioned<T>, StoreError> {
         }),
         Err(e) => Err(StoreError::Terminal(format!("{}: {e}", entry.key))),
     }
-}
-
-/// Implements the conversion to each error's `Conflict`.
-macro_rules! from_contention {
-    ($($error:ty: $word:expr;)*) => {
-        $(impl From<TxnContention> for $error {
-            fn from(_: TxnContention) -> Self {
-                $word
-            }
-        })*
-    };
-}
-
-from_contention! {
-    definitions::DefinitionError: Self::Conflict;
-    files::FileError: Self::Conflict;
-    dead_letters::DeadLetterResolveError: Self::File(files::FileError::Conflict);
-    quota::QuotaError: Self::Conflict;
-    tables::TableOwnerError: Self::Conflict;
-    tasks::TaskError: Self::Conflict;
-    tokens::TokenError: Self::Conflict;
 }

@@ -14,7 +14,7 @@ fn rejected(path: &str) -> AuditEvent {
     AuditEvent {
         project: PROJECT,
         what: AuditSubject::Request(format!("DELETE {path}")),
-        action: AuditAction::Refuse,
+        action: AuditAction::Reject,
         description: "Not allowed.".to_owned(),
         old_version: None,
         new_version: None,

@@ -74,9 +74,6 @@ pub const PROJECT_LABEL: &str = "project";
 /// Labels of a sink's series.
 pub const SINK_LABELS: &[&str] = &[PROJECT_LABEL, "branch", "source", "sink"];
 
-/// Labels of a source's series.
-pub const SOURCE_LABELS: &[&str] = &[PROJECT_LABEL, "branch", "source"];
-
 /// A metric with its present values, for what is measured when it is read: series exist as long as
 /// what they are about.
 #[derive(Clone, Debug)]

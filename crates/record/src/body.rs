@@ -11,7 +11,6 @@ use crate::line::{self, text_of_line};
 pub use crate::coding::{InflateError, inflate};
 pub use crate::content_type::{BodyFormat, BodyMode};
 
-/// Error of parsing a body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyParseError {
     /// Neither JSON nor a form: 415.

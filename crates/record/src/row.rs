@@ -28,7 +28,6 @@ impl Default for RowLimits {
     }
 }
 
-/// A compiled mapping.
 #[derive(Clone, Debug)]
 pub struct CompiledMapping {
     columns: Vec<CompiledColumn>,

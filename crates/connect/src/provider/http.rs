@@ -80,7 +80,7 @@ pub struct HttpConfig {
     pub timeout: Duration,
     /// Statuses that reject a message for good. Default: 400, 404, 409, 410, 413, 414, 415, 422.
     /// Any other status except 2xx is retried.
-    pub refused: Vec<u16>,
+    pub rejected: Vec<u16>,
     /// File that persists a delay requested by the endpoint (`Retry-After`) across restarts.
     /// Default: none.
     pub pause_file: Option<PathBuf>,
@@ -96,7 +96,7 @@ impl HttpConfig {
             token: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(30),
-            refused: vec![400, 404, 409, 410, 413, 414, 415, 422],
+            rejected: vec![400, 404, 409, 410, 413, 414, 415, 422],
             pause_file: None,
         }
     }
@@ -313,7 +313,7 @@ impl HttpConnection {
             return Ok(());
         }
         let text = status_text(response.status, &response.body);
-        if provider.config.refused.contains(&response.status.as_u16()) {
+        if provider.config.rejected.contains(&response.status.as_u16()) {
             return Err(SendError::rejected(text));
         }
         Err(self.retryable(text, &response.headers))
@@ -321,8 +321,8 @@ impl HttpConnection {
 
     /// No response, or a redirect that is not followed: the endpoint may recover or be fixed.
     fn unanswered(&self, error: &HttpError) -> SendError {
-        let refused = &self.provider.config.refused;
-        if error.status.is_some_and(|s| refused.contains(&s.as_u16())) {
+        let rejected = &self.provider.config.rejected;
+        if error.status.is_some_and(|s| rejected.contains(&s.as_u16())) {
             return SendError::rejected(error.text.clone());
         }
         self.retryable(error.text.clone(), &error.headers)

@@ -22,7 +22,7 @@ use object_store::{GetOptions, GetRange, ObjectStore};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::s3::{address, build, client_options, name_of, violation};
+use super::s3::{address, checked, client_options};
 use super::{S3Staging, StagingError};
 
 /// Characters not escaped in a query, as the signature requires.
@@ -66,13 +66,9 @@ pub struct KeyedObject {
 impl TextKeyBucket {
     /// Opens a bucket without contacting it. Fails when the configuration is invalid.
     pub fn open(config: &S3Staging) -> Result<Self, StagingError> {
-        let name = name_of(config);
+        let (store, name) = checked(config)?;
         let invalid =
             |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
-        if let Some(problem) = violation(config) {
-            return Err(invalid(&problem));
-        }
-        let store = build(config).map_err(|e| invalid(&e))?;
         let options = client_options(config).map_err(|e| invalid(&e))?;
         let client = ReqwestConnector::default()
             .connect(&options)

@@ -20,6 +20,12 @@ use crate::staging::{S3Staging, StagingError};
 /// # Errors
 /// Terminal when the configuration is invalid.
 pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), StagingError> {
+    let (store, name) = checked(config)?;
+    Ok((Arc::new(store), name))
+}
+
+/// The client of a bucket whose configuration is valid, and the bucket's name for errors.
+pub(super) fn checked(config: &S3Staging) -> Result<(AmazonS3, String), StagingError> {
     let name = name_of(config);
     let invalid =
         |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
@@ -27,10 +33,10 @@ pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), Stag
         return Err(invalid(&problem));
     }
     let store = build(config).map_err(|e| invalid(&e))?;
-    Ok((Arc::new(store), name))
+    Ok((store, name))
 }
 
-pub(super) fn name_of(config: &S3Staging) -> String {
+fn name_of(config: &S3Staging) -> String {
     match &config.endpoint {
         Some(endpoint) => format!("bucket \"{}\" at {endpoint}", config.bucket),
         None => format!("bucket \"{}\" in {}", config.bucket, config.region),
@@ -129,7 +135,7 @@ pub(super) fn client_options(config: &S3Staging) -> Result<ClientOptions, object
     Ok(client)
 }
 
-pub(super) fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
+fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
     let client = client_options(config)?;
     let retry = RetryConfig {
         backoff: BackoffConfig::default(),

@@ -149,7 +149,7 @@ pub(super) async fn list_tokens(
     let listing = api.repo.tokens(project, after, limit).await?;
     let last = listing.items.last();
     Ok(JsonResponse::ok(TokenList {
-        page: PageInfo::from_parts(
+        page: PageInfo::new(
             call.query.limit,
             listing.total,
             after,
@@ -250,7 +250,7 @@ pub(super) async fn audit(
     let last = listing.items.last();
     let last = last.map_or_else(String::new, forebay_meta::catalog::audit::AuditEvent::id);
     Ok(JsonResponse::ok(AuditList {
-        page: PageInfo::from_parts(call.query.limit, listing.total, after, &last),
+        page: PageInfo::new(call.query.limit, listing.total, after, &last),
         changes: listing.items.iter().map(ToView::to_view).collect(),
     }))
 }

@@ -6,12 +6,11 @@ use super::call::ApiCall;
 use super::error::ApiError;
 use super::json_response::JsonResponse;
 use super::views::{ToView, provider_view, topic_reconciliation, topic_total};
-use super::{ApiState, SharedApi, sources, statistics};
+use super::{ApiState, SharedApi, sources};
 use crate::auth::CallerIdentity;
 use forebay_api::aggregation::{
     AggregatedSink, AggregatedSource, AggregatedStatistics, AggregationResponse,
 };
-use forebay_api::common::PageInfo;
 use forebay_api::params::{BranchPath, ListQuery, SourcePath};
 
 /// Maximum sinks per source in a list of sources, so that pages are bounded. The source's own
@@ -39,7 +38,7 @@ pub(super) async fn aggregation(
     Ok(JsonResponse::ok(AggregationResponse {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
-        page: PageInfo::new(&call.query, listing.total, last),
+        page: call.query.page(listing.total, last),
         sources: shown,
     }))
 }
@@ -97,7 +96,7 @@ async fn sinks(
             continue;
         }
         let report = api.repo.sink_report(&sink.key).await;
-        let (total, files) = report.map_err(statistics::failed)?;
+        let (total, files) = report?;
         let files = files.iter().rev().filter(|f| !f.cleared);
         shown.push(AggregatedSink {
             sink: sink.to_view(),

@@ -21,7 +21,6 @@ const DEPTH_MAX: usize = 32;
 #[derive(Debug, Deserialize)]
 pub(super) struct EmptyInput {}
 
-/// A JSON body.
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
 

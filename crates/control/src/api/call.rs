@@ -18,13 +18,11 @@ use super::rejection_audit::CallerCell;
 use super::token_rate_limiter::RateLimitHeaders;
 use super::{ApiState, SharedApi};
 use crate::auth::{AuthError, CallerIdentity};
+use forebay_api::TOKEN_HEADER;
 use forebay_api::params::{
     BranchPath, DeadLetterPath, FilePath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
     SourceVersionPath, TablePath, TaskPath, TokenPath,
 };
-
-/// Header of the token.
-pub(super) const TOKEN_HEADER: &str = "x-storageapi-token";
 
 /// A request that passed all checks.
 #[derive(Debug)]

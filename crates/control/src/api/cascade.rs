@@ -9,7 +9,6 @@ use forebay_model::{AuditStamp, SourceKey, TableId};
 
 use super::ApiState;
 use super::error::{ApiError, ErrorName};
-use super::lifecycle;
 use super::tasks::{self, CompletedChange};
 
 /// Interval of checking for records in flight.
@@ -31,7 +30,7 @@ pub(super) async fn delete_source(
         Err(DefinitionError::SourceNotFound(_)) => Revision::default(),
         Err(e) => return Err(e.into()),
     };
-    lifecycle::close_files(api, key, stamp).await;
+    close_files(api, key, stamp).await;
     // A node that has not applied the deletion still accepts records, also messages that no file
     // counts.
     let since = api.repo.deleted_source(key).await?.revision;
@@ -47,6 +46,14 @@ pub(super) async fn delete_source(
     }
     api.repo.purge_source(key, stamp).await?;
     Ok(CompletedChange::new(deleted, result(&outcomes)))
+}
+
+/// Closes the files of a source that accepts no records any more. If that fails, the coordinator
+/// does it.
+pub(super) async fn close_files(api: &ApiState, key: &SourceKey, stamp: &AuditStamp) {
+    if let Err(error) = api.repo.settle_sinks(key, &[], stamp).await {
+        tracing::warn!(source = %key, %error, "closing the files of a source failed; the coordinator closes them");
+    }
 }
 
 /// Drops a table unless it is in use otherwise.

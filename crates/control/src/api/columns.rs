@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use forebay_api::columns::{ColumnUse, PathUseView};
-use forebay_model::{PathUse, SinkKey};
+use forebay_model::PathUse;
 
 use super::SharedApi;
 use super::call::ApiCall;
@@ -10,13 +10,6 @@ use super::error::ApiError;
 use super::json_response::JsonResponse;
 use super::sinks::existing;
 use forebay_api::params::SinkPath;
-
-/// Path statistics of this node's data plane.
-pub trait PathUses: Send + Sync {
-    /// Failed lookups of a sink's paths; `None` if it received no record since the start of this
-    /// node or the last change of its mapping.
-    fn path_use(&self, sink: &SinkKey) -> Option<PathUse>;
-}
 
 fn view(uses: PathUse) -> PathUseView {
     let columns = uses.columns.into_iter();

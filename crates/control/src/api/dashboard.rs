@@ -13,7 +13,6 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
-use super::SharedApi;
 use super::error::{ApiError, ErrorName};
 
 /// Path of the page. Links in it are relative, so that it works behind a proxy's prefix.
@@ -133,18 +132,16 @@ fn header_lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
     })
 }
 
-/// The page.
-pub(super) async fn page(State(api): State<SharedApi>, headers: HeaderMap) -> Response {
-    api.dashboard.page.response(&headers)
+pub(super) async fn page(State(dashboard): State<Dashboard>, headers: HeaderMap) -> Response {
+    dashboard.page.response(&headers)
 }
 
 /// An asset of the page.
 pub(super) async fn asset(
-    State(api): State<SharedApi>,
+    State(dashboard): State<Dashboard>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let dashboard = &api.dashboard;
     let part = match name.as_str() {
         "app.js" => &dashboard.script,
         "app.css" => &dashboard.style,

@@ -1,12 +1,10 @@
-//! Routes of dead letters, and the interface to the dead-letter queues. The binary implements it
-//! with the data plane, which this crate does not know.
+//! Routes of dead letters.
 
-use async_trait::async_trait;
+mod service;
+
 use axum::extract::State;
 use base64::Engine as _;
-use bytes::Bytes;
-use forebay_api::common::PageInfo;
-use forebay_model::{DeadLetterId, SinkKey, Timestamp};
+use forebay_model::DeadLetterId;
 
 use super::SharedApi;
 use super::body::{EmptyInput, JsonBody};
@@ -20,75 +18,10 @@ use forebay_api::dead_letter::{
 };
 use forebay_api::params::{DeadLetterPath, ListQuery, SinkPath};
 
-/// Access to dead letters.
-#[async_trait]
-pub trait DeadLetterService: Send + Sync {
-    /// At most `limit` unresolved dead letters of a sink, after an id.
-    async fn list(
-        &self,
-        sink: &SinkKey,
-        after: Option<&DeadLetterId>,
-        limit: usize,
-    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError>;
-
-    async fn get(
-        &self,
-        sink: &SinkKey,
-        id: &DeadLetterId,
-    ) -> Result<DeadLetterEntry, DeadLetterServiceError>;
-
-    /// Processes dead letters again with the current mapping.
-    async fn replay(
-        &self,
-        sink: &SinkKey,
-        selection: &DeadLetterSelection,
-    ) -> Result<ReplaySummary, DeadLetterServiceError>;
-
-    /// Discards dead letters.
-    async fn discard(
-        &self,
-        sink: &SinkKey,
-        selection: &DeadLetterSelection,
-    ) -> Result<DiscardSummary, DeadLetterServiceError>;
-}
-
-/// A record that a mapping rejected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetterEntry {
-    pub id: DeadLetterId,
-    /// When the record was received.
-    pub received_at: Timestamp,
-    pub client_ip: String,
-    /// Headers of its request.
-    pub headers: Vec<(String, String)>,
-    /// Line number in its batch, from 1.
-    pub line: Option<usize>,
-    pub body: Bytes,
-    /// The column that failed.
-    pub column: String,
-    /// Name of the error.
-    pub error: String,
-    pub message: String,
-}
-
-pub type DeadLetterSelection = forebay_model::DeadLetterSelection<DeadLetterId>;
-pub type ReplaySummary = forebay_model::ReplayReport<DeadLetterId>;
-pub type DiscardSummary = forebay_model::DiscardReport<DeadLetterId>;
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DeadLetterServiceError {
-    /// Unknown id, or a resolved dead letter.
-    #[error("Dead letter \"{0}\" not found in the sink.")]
-    NotFound(DeadLetterId),
-    /// Not possible in the present state; the user can change that.
-    #[error("{0}")]
-    Rejected(String),
-    /// A retry may succeed.
-    #[error("{0}")]
-    Unavailable(String),
-    #[error("{0}")]
-    Internal(String),
-}
+pub use service::{
+    DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
+    DiscardSummary, ReplaySummary,
+};
 
 impl From<DeadLetterServiceError> for ApiError {
     fn from(failure: DeadLetterServiceError) -> Self {
@@ -128,7 +61,7 @@ pub(super) async fn list(
         api.topics.statistics(&sink).dead
     } else {
         let reconciliation = api.repo.reconciliation(&key).await;
-        reconciliation.map_err(super::statistics::failed)?.dead
+        reconciliation?.dead
     };
     Ok(JsonResponse::ok(page(&call.query, &entries, total)))
 }
@@ -210,7 +143,7 @@ fn page(query: &ListQuery, entries: &[DeadLetterEntry], total: u64) -> DeadLette
     let last = entries.last().map(|l| l.id.to_string());
     let total = usize::try_from(total).unwrap_or(usize::MAX);
     DeadLetterList {
-        page: PageInfo::new(query, total, last.as_deref().unwrap_or_default()),
+        page: query.page(total, last.as_deref().unwrap_or_default()),
         dead_letters: entries.iter().map(summary).collect(),
     }
 }

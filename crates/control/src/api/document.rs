@@ -13,10 +13,10 @@ use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::SharedApi;
 use super::error::ErrorName;
-use super::operation::{ADMIN, MAXIMUM, READER, ROLE};
-use super::tasks::{WAIT, WAIT_MAX};
+use super::operation::{ADMIN, READER, ROLE, WAIT, WAIT_MAX};
+use super::redirect::moved_permanently;
+use super::validate::MAXIMUM;
 use crate::compat::decoder::DURATION_FORMAT;
 use crate::compat::openapi2;
 
@@ -180,8 +180,8 @@ impl ApiDocuments {
     get, path = "/v1/documentation/openapi3.json", tag = "documentation", operation_id = "OpenApi3Json",
     responses((status = 200, description = "This document.", body = Object))
 )]
-pub(super) async fn json3(State(api): State<SharedApi>) -> Response {
-    with_content_type("application/json", &api.documents.json)
+pub(super) async fn json3(State(documents): State<ApiDocuments>) -> Response {
+    with_content_type("application/json", &documents.json)
 }
 
 /// OpenAPI 3 document in YAML.
@@ -189,8 +189,8 @@ pub(super) async fn json3(State(api): State<SharedApi>) -> Response {
     get, path = "/v1/documentation/openapi3.yaml", tag = "documentation", operation_id = "OpenApi3Yaml",
     responses((status = 200, description = "This document.", content_type = "application/x-yaml", body = String))
 )]
-pub(super) async fn yaml3(State(api): State<SharedApi>) -> Response {
-    with_content_type("application/x-yaml", &api.documents.yaml)
+pub(super) async fn yaml3(State(documents): State<ApiDocuments>) -> Response {
+    with_content_type("application/x-yaml", &documents.yaml)
 }
 
 /// OpenAPI 2 document.
@@ -198,8 +198,8 @@ pub(super) async fn yaml3(State(api): State<SharedApi>) -> Response {
     get, path = "/v1/documentation/openapi.json", tag = "documentation", operation_id = "OpenApiJson",
     responses((status = 200, description = "This document as OpenAPI 2.", body = Object))
 )]
-pub(super) async fn json2(State(api): State<SharedApi>) -> Response {
-    with_content_type("application/json", &api.documents.json2)
+pub(super) async fn json2(State(documents): State<ApiDocuments>) -> Response {
+    with_content_type("application/json", &documents.json2)
 }
 
 /// OpenAPI 2 document in YAML.
@@ -207,8 +207,8 @@ pub(super) async fn json2(State(api): State<SharedApi>) -> Response {
     get, path = "/v1/documentation/openapi.yaml", tag = "documentation", operation_id = "OpenApiYaml",
     responses((status = 200, description = "This document as OpenAPI 2.", content_type = "application/x-yaml", body = String))
 )]
-pub(super) async fn yaml2(State(api): State<SharedApi>) -> Response {
-    with_content_type("application/x-yaml", &api.documents.yaml2)
+pub(super) async fn yaml2(State(documents): State<ApiDocuments>) -> Response {
+    with_content_type("application/x-yaml", &documents.yaml2)
 }
 
 /// Redirects to the documentation page.
@@ -217,12 +217,12 @@ pub(super) async fn yaml2(State(api): State<SharedApi>) -> Response {
     responses((status = 301, description = "Redirect to the page, whose path ends with a slash."))
 )]
 pub(super) async fn moved() -> Response {
-    super::request_scope::moved(PAGE)
+    moved_permanently(PAGE)
 }
 
 /// The documentation page. Not in the document: it is the only path that ends with a slash.
-pub(super) async fn page(State(api): State<SharedApi>) -> Response {
-    with_content_type("text/html; charset=utf-8", &api.documents.page)
+pub(super) async fn page(State(documents): State<ApiDocuments>) -> Response {
+    with_content_type("text/html; charset=utf-8", &documents.page)
 }
 
 fn with_content_type(kind: &'static str, text: &SharedText) -> Response {

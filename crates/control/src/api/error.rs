@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use forebay_api::error::ApiErrorBody;
 use forebay_meta::catalog::definitions::LimitedResource;
-use forebay_meta::{DefinitionError, StoreError};
+use forebay_meta::catalog::tables::TableRejection;
+use forebay_meta::{DefinitionError, FileError, StoreError};
 use forebay_model::CountLimit;
 use http::{HeaderValue, StatusCode, header};
 
@@ -177,6 +178,16 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<FileError> for ApiError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Store(e) => e.into(),
+            e if e.is_retryable() => Self::unavailable(e),
+            e => Self::internal(e),
+        }
+    }
+}
+
 impl From<DefinitionError> for ApiError {
     fn from(error: DefinitionError) -> Self {
         use DefinitionError as E;
@@ -193,7 +204,7 @@ impl From<DefinitionError> for ApiError {
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, bound } => limit_reached(what, bound),
-            E::Table(rejection) => super::table_check::rejection(rejection),
+            E::Table(rejection) => table_rejected(rejection),
             E::Rejected(rejection) => match rejection.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),
@@ -220,6 +231,23 @@ pub(super) fn limit_reached(
         Some(of) => ApiError::from_template(name, &[&of, &max, &setting]),
         None => ApiError::from_template(name, &[&max, &setting]),
     }
+}
+
+/// Reason for denying a table to a project, without names and numbers of other projects.
+pub(super) fn table_rejected(cause: TableRejection) -> ApiError {
+    match cause {
+        TableRejection::Foreign(table) => table_not_available(&format_args!(
+            "\"tableId\" \"{table}\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share)."
+        )),
+        TableRejection::Dropping(table) => table_not_available(&format_args!(
+            "\"tableId\" \"{table}\" can't be used now: the table is being deleted with a source, try again when the deletion has finished, or repeat the deletion if it failed."
+        ))
+        .retry_after(1),
+    }
+}
+
+pub(super) fn table_not_available(why: &dyn Display) -> ApiError {
+    ApiError::from_template(ErrorName::TableNotAvailable, &[why])
 }
 
 pub(super) fn source_not_found(id: &str) -> ApiError {

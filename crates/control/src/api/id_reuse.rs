@@ -57,7 +57,7 @@ pub(super) async fn reject_other_type(
         (counts.waiting, counts.dead)
     } else {
         let reconciliation = api.repo.reconciliation(key).await;
-        let reconciliation = reconciliation.map_err(super::statistics::failed)?;
+        let reconciliation = reconciliation?;
         (reconciliation.in_flight, reconciliation.dead)
     };
     if waiting + dead == 0 {

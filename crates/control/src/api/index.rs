@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::config::base;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
-use super::{SharedApi, dashboard, document, request_scope};
+use super::redirect::moved_permanently;
+use super::{SharedApi, dashboard, document};
 use forebay_api::common::ApiIndex;
 
 /// Redirects to the current API version; browsers to the dashboard.
@@ -27,7 +28,7 @@ pub(super) async fn root(headers: HeaderMap) -> Response {
         response.headers_mut().insert(header::LOCATION, page);
         response
     } else {
-        request_scope::moved("/v1")
+        moved_permanently("/v1")
     };
     let vary = HeaderValue::from_static("Accept");
     response.headers_mut().append(header::VARY, vary);

@@ -8,6 +8,7 @@ use forebay_meta::SourceContent;
 use forebay_model::{AuditStamp, Sink, SourceKey, SourceKind, VolumeId};
 
 use super::call::{ApiCall, reject_foreign};
+use super::cascade::close_files;
 use super::error::{self, ApiError};
 use super::json_response::JsonResponse;
 use super::table_check;
@@ -272,14 +273,6 @@ pub(super) async fn undelete_sink(
         )
     })
     .await
-}
-
-/// Closes the files of a source that accepts no records any more. If that fails, the coordinator
-/// does it.
-pub(super) async fn close_files(api: &ApiState, key: &SourceKey, stamp: &AuditStamp) {
-    if let Err(error) = api.repo.settle_sinks(key, &[], stamp).await {
-        tracing::warn!(source = %key, %error, "closing the files of a source failed; the coordinator closes them");
-    }
 }
 
 /// Context of a task that changes the source in the path, which must exist.

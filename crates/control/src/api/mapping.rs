@@ -8,7 +8,8 @@ use forebay_model::{
 
 use super::ApiState;
 use super::error::{ApiError, FieldFinding};
-use forebay_api::sink::{ColumnRequest, ColumnType, MappingRequest, TableType};
+use forebay_api::mapping::{ColumnRequest, ColumnType, MappingRequest};
+use forebay_api::sink::TableType;
 
 /// Parses a table id.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {

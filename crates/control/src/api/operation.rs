@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::error::{ApiError, ErrorName};
-use super::validate::{NamedSchemas, check_parameter};
+use super::validate::{MAXIMUM, NamedSchemas, check_parameter};
 use crate::compat::decoder::{self, DURATION_FORMAT};
 
 /// Extension of an operation: the required role.
@@ -18,8 +18,9 @@ pub(super) const ROLE: &str = "x-role";
 pub(super) const ADMIN: &str = "admin";
 /// Role for everything else.
 pub(super) const READER: &str = "reader";
-/// Extension of a duration's schema: its maximum.
-pub(super) const MAXIMUM: &str = "x-maximum";
+/// Parameter of operations that return a task: maximum wait for its end.
+pub(super) const WAIT: &str = "wait";
+pub(super) const WAIT_MAX: HumanDuration = HumanDuration::secs(60);
 
 #[derive(Clone, Debug)]
 pub(super) struct ApiOperations {

@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{ConnectInfo, Request};
+use forebay_meta::Repo;
 use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::quota::{BucketLevel, TokenBucket};
-use forebay_model::{Actor, ActorKind, AuditStamp, HumanDuration, ProjectId};
+use forebay_model::{Actor, ActorKind, AuditStamp, HumanDuration, ProjectId, Timestamp};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::ApiState;
 use super::error::ApiError;
 use crate::auth::CallerIdentity;
 
@@ -105,50 +105,55 @@ impl RejectionAudit {
         }
         Some(std::mem::take(&mut rejections.skipped))
     }
-}
 
-/// Audits a request that was rejected for lack of permission.
-pub(super) async fn record_rejection(api: &ApiState, request: &AuditedRequest, error: &ApiError) {
-    if !matches!(
-        error.status(),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    /// Audits a request that was rejected for lack of permission.
+    pub(super) async fn record(
+        &self,
+        repo: &Repo,
+        now: Timestamp,
+        request: &AuditedRequest,
+        error: &ApiError,
     ) {
-        return;
-    }
-    let now = api.clock.now();
-    let who = request.caller.0.get();
-    let project = who.map_or(UNKNOWN_PROJECT, |who| who.project);
-    let Some(skipped) = api.rejection_audit.admit(project) else {
-        return;
-    };
-    let unknown = || AuditStamp {
-        at: now,
-        by: Actor {
-            kind: ActorKind::User,
-            from: request.from.clone(),
-            ..Actor::system()
-        },
-    };
-    let more = match skipped {
-        0 => String::new(),
-        n => format!(" ({n} more since the last entry)"),
-    };
-    let change = AuditEvent {
-        project,
-        what: AuditSubject::Request(format!("{} {}", request.method, request.path)),
-        action: AuditAction::Refuse,
-        description: format!("{}{more}", error.message),
-        old_version: None,
-        new_version: None,
-        stamp: who.map_or_else(unknown, |who| AuditStamp {
-            by: Actor {
-                from: request.from.clone(),
-                ..who.audit_stamp(now).by
-            },
+        if !matches!(
+            error.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return;
+        }
+        let who = request.caller.0.get();
+        let project = who.map_or(UNKNOWN_PROJECT, |who| who.project);
+        let Some(skipped) = self.admit(project) else {
+            return;
+        };
+        let unknown = || AuditStamp {
             at: now,
-        }),
-    };
-    if let Err(error) = api.repo.record_rejection(&change).await {
-        tracing::warn!(%error, "failed to audit a rejected request");
+            by: Actor {
+                kind: ActorKind::User,
+                from: request.from.clone(),
+                ..Actor::system()
+            },
+        };
+        let more = match skipped {
+            0 => String::new(),
+            n => format!(" ({n} more since the last entry)"),
+        };
+        let change = AuditEvent {
+            project,
+            what: AuditSubject::Request(format!("{} {}", request.method, request.path)),
+            action: AuditAction::Reject,
+            description: format!("{}{more}", error.message),
+            old_version: None,
+            new_version: None,
+            stamp: who.map_or_else(unknown, |who| AuditStamp {
+                by: Actor {
+                    from: request.from.clone(),
+                    ..who.audit_stamp(now).by
+                },
+                at: now,
+            }),
+        };
+        if let Err(error) = repo.record_rejection(&change).await {
+            tracing::warn!(%error, "failed to audit a rejected request");
+        }
     }
 }

@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::body_limiter::BodyPermit;
 use super::error::{ApiError, ErrorName};
-use super::rejection_audit::{self, AuditedRequest};
+use super::redirect::moved_permanently;
+use super::rejection_audit::AuditedRequest;
 use super::token_rate_limiter::RateLimitHeaders;
 use super::{SharedApi, document};
 
@@ -41,7 +42,10 @@ pub(super) async fn middleware(
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         log(&error, &id, &method, &path);
         if let Some(audited) = &audited {
-            rejection_audit::record_rejection(&api, audited, &error).await;
+            let rejections = &api.rejection_audit;
+            rejections
+                .record(&api.repo, api.clock.now(), audited, &error)
+                .await;
         }
         response = error.response(&id, &api.config.support_contact);
     }
@@ -107,7 +111,7 @@ fn respond_early(request: &Request) -> Option<Response> {
         Some(query) => format!("{shorter}?{query}"),
         None => shorter.to_owned(),
     };
-    Some(moved(&location))
+    Some(moved_permanently(&location))
 }
 
 /// Whether a browser resolves a path to this server. It reads two slashes at the start as a host, a
@@ -115,15 +119,6 @@ fn respond_early(request: &Request) -> Option<Response> {
 fn stays_here(path: &str) -> bool {
     let is_odd = |c: char| c == '\\' || c.is_control() || c.is_whitespace();
     path.starts_with('/') && !path.starts_with("//") && !path.contains(is_odd)
-}
-
-/// Permanent redirect.
-pub(super) fn moved(location: &str) -> Response {
-    let mut response = StatusCode::MOVED_PERMANENTLY.into_response();
-    if let Ok(value) = HeaderValue::from_str(location) {
-        response.headers_mut().insert(header::LOCATION, value);
-    }
-    response
 }
 
 fn preflight() -> Response {

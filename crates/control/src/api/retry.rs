@@ -11,7 +11,6 @@ use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
 use super::sinks::existing;
-use super::statistics::failed;
 use forebay_api::params::{FilePath, SinkPath};
 
 /// Retries all failed uploads and imports of a sink now. An extension of Forebay.
@@ -36,7 +35,7 @@ pub(super) async fn retry_sink(
         )));
     }
     let stamp = call.who.audit_stamp(api.clock.now());
-    let retried = api.repo.retry_sink(&key, &stamp).await.map_err(failed)?;
+    let retried = api.repo.retry_sink(&key, &stamp).await?;
     Ok(JsonResponse::ok(RetryResponse {
         files: retried.files,
         slices: retried.slices,
@@ -84,7 +83,7 @@ pub(super) async fn reject_file(
                 &[&opened_at],
             ));
         }
-        Err(e) => return Err(failed(e)),
+        Err(e) => return Err(e.into()),
     };
     Ok(JsonResponse::ok(RejectedFile {
         opened_at,

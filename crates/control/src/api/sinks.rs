@@ -24,7 +24,6 @@ use super::views::ToView;
 use super::{ApiState, SharedApi};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
-use forebay_api::common::PageInfo;
 use forebay_api::params::{ListQuery, SinkPath, SourcePath};
 use forebay_api::sink::{
     SinkCreate, SinkList, SinkType, SinkUpdate, SinkView, TableCreate, TableUpdate,
@@ -217,7 +216,7 @@ fn sink_list(
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
         source_id: call.path.source_id.clone(),
-        page: PageInfo::new(&call.query, listing.total, last),
+        page: call.query.page(listing.total, last),
         sinks: listing.items.iter().map(ToView::to_view).collect(),
     }
 }

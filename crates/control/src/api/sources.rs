@@ -17,7 +17,6 @@ use super::views::{DELETE_SOURCE, source_view};
 use super::{ApiState, SharedApi, cascade, verify};
 use crate::auth::CallerIdentity;
 use crate::task::TaskSubject;
-use forebay_api::common::PageInfo;
 use forebay_api::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
 use forebay_api::source::{SourceCreate, SourceList, SourceUpdate, SourceView};
 use forebay_api::task::TaskView;
@@ -122,7 +121,7 @@ fn source_list(
     SourceList {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
-        page: PageInfo::new(&call.query, listing.total, last),
+        page: call.query.page(listing.total, last),
         sources: listing
             .items
             .iter()
@@ -216,7 +215,7 @@ pub(super) async fn delete(
             return cascade::delete_source(&inner, &key, &stamp).await;
         }
         let revision: Revision = inner.repo.delete_source(&key, &stamp).await?;
-        super::lifecycle::close_files(&inner, &key, &stamp).await;
+        cascade::close_files(&inner, &key, &stamp).await;
         Ok(CompletedChange::new(
             revision,
             "Source has been deleted successfully.",

@@ -1,7 +1,7 @@
 //! Routes of statistics.
 
 use axum::extract::State;
-use forebay_meta::{FileError, FileStatistics};
+use forebay_meta::FileStatistics;
 use forebay_model::FileState;
 use http::StatusCode;
 
@@ -30,7 +30,7 @@ pub(super) async fn total(
     if sink.target.topic().is_some() {
         return Ok(JsonResponse::ok(topic_total(&api.topics.statistics(&sink))));
     }
-    let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
+    let statistics = api.repo.sink_statistics(&key).await?;
     Ok(JsonResponse::ok(sink_total(&statistics)))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn files(
 ) -> Result<JsonResponse<FileList>, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
-    let mut files = api.repo.file_statistics(&key).await.map_err(failed)?;
+    let mut files = api.repo.file_statistics(&key).await?;
     files.retain(|f| !f.cleared);
     if call.query.failed_files {
         files.retain(|f| f.file.state != FileState::Imported && f.file.retry.attempt > 0);
@@ -78,7 +78,7 @@ pub(super) async fn slices(
 ) -> Result<JsonResponse<SliceList>, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
-    let files = api.repo.active_files(Some(&key)).await.map_err(failed)?;
+    let files = api.repo.active_files(Some(&key)).await?;
     let slices = files.iter().flat_map(|file| &file.slices);
     Ok(JsonResponse::ok(SliceList {
         slices: slices.map(ToView::to_view).collect(),
@@ -105,7 +105,7 @@ pub(super) async fn clear_sink(
     }
     let stamp = call.who.audit_stamp(api.clock.now());
     let cleared = api.repo.clear_statistics(&key, &stamp).await;
-    cleared.map_err(failed)?;
+    cleared?;
     Ok(StatusCode::OK)
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn clear_source(
             continue;
         }
         let cleared = api.repo.clear_statistics(&sink.key, &stamp).await;
-        cleared.map_err(failed)?;
+        cleared?;
     }
     Ok(StatusCode::OK)
 }
@@ -149,7 +149,7 @@ pub(super) async fn reconciliation(
             &api.topics.statistics(&sink),
         )));
     }
-    let reconciliation = api.repo.reconciliation(&key).await.map_err(failed)?;
+    let reconciliation = api.repo.reconciliation(&key).await?;
     Ok(JsonResponse::ok(reconciliation.to_view()))
 }
 
@@ -174,12 +174,4 @@ pub(super) async fn delivery(
         topic,
         api.topics.statistics(&sink),
     )))
-}
-
-pub(super) fn failed(error: FileError) -> ApiError {
-    match error {
-        FileError::Store(e) => e.into(),
-        e if e.is_retryable() => ApiError::unavailable(e),
-        e => ApiError::internal(e),
-    }
 }

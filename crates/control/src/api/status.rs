@@ -4,36 +4,17 @@ use std::time::Duration;
 
 use axum::extract::State;
 use forebay_api::params::BranchPath;
-use forebay_api::status::{
-    DefinitionsStatusView, SinkFailureView, SinkHealthName, SinkStatusView, StatusResponse,
-    VolumeStatusView,
-};
+use forebay_api::status::{SinkFailureView, SinkHealthName, SinkStatusView, StatusResponse};
 
 use super::SharedApi;
 use super::call::ApiCall;
 use super::error::ApiError;
 use super::json_response::JsonResponse;
-use super::statistics::failed;
 use crate::sink_monitor::SinkRates;
 use crate::sink_status::{DeliveryFailure, SinkHealth, SinkStatus};
 
 /// A reading of the sinks that is not older is shown.
 const AGE_MAX: Duration = Duration::from_secs(1);
-
-/// The server itself.
-pub trait NodeService: Send + Sync {
-    /// Version of the program.
-    fn version(&self) -> String;
-
-    /// Volumes of the log.
-    fn volumes(&self) -> Vec<VolumeStatusView>;
-
-    /// Error of the metadata store.
-    fn store_error(&self) -> Option<String>;
-
-    /// Definitions that the server applies itself, if it does.
-    fn definitions(&self) -> Option<DefinitionsStatusView>;
-}
 
 /// Reports the status of all sinks of a branch, and of the server's disks. An extension of Forebay.
 #[utoipa::path(
@@ -45,7 +26,7 @@ pub(super) async fn status(
     State(api): State<SharedApi>,
     call: ApiCall<BranchPath>,
 ) -> Result<JsonResponse<StatusResponse>, ApiError> {
-    let snapshot = api.monitor.current(AGE_MAX).await.map_err(failed)?;
+    let snapshot = api.monitor.current(AGE_MAX).await?;
     let own = snapshot.sinks.iter();
     let own = own.filter(|s| s.sink.key.source.branch == call.branch);
     let mut healthy = true;

@@ -7,18 +7,12 @@
 use std::sync::Arc;
 
 use forebay_connect::table::{InspectionFinding, Table, TableInspection};
-use forebay_meta::catalog::tables::{TableOwnerError, TableRejection};
-use forebay_model::{AuditStamp, ProjectId, TableBackend, TableSink};
+use forebay_meta::catalog::tables::TableOwnerError;
+use forebay_model::{AuditStamp, ProjectId, TableSink};
 
 use super::ApiState;
-use super::error::{ApiError, ErrorName, FieldFinding};
+use super::error::{ApiError, ErrorName, FieldFinding, table_not_available, table_rejected};
 use crate::auth::CallerIdentity;
-
-/// The interface to the table backends, implemented by the binary.
-pub trait TableBackends: Send + Sync {
-    /// The backend of a type, if configured.
-    fn get(&self, backend: TableBackend) -> Option<Arc<dyn Table>>;
-}
 
 /// Result of a table check.
 #[derive(Debug, Default)]
@@ -109,7 +103,7 @@ pub(super) async fn find_mismatches(
     };
     // It may have been filled between the two reads: that is recorded before the table is created.
     if inspection.exists && !is_known && !is_claimed(api, who, table).await? {
-        checked.adopt = Some(adopt().ok_or_else(|| not_available(&format_args!(
+        checked.adopt = Some(adopt().ok_or_else(|| table_not_available(&format_args!(
             "\"tableId\" \"{}\" can't be used: the table already exists and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
             table.table
         )))?);
@@ -164,22 +158,9 @@ fn in_request(table: &TableSink, finding: &InspectionFinding) -> String {
     }
 }
 
-/// Reason for denying a table to a project, without names and numbers of other projects.
-pub(super) fn rejection(cause: TableRejection) -> ApiError {
-    match cause {
-        TableRejection::Foreign(table) => not_available(&format_args!(
-            "\"tableId\" \"{table}\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share)."
-        )),
-        TableRejection::Dropping(table) => not_available(&format_args!(
-            "\"tableId\" \"{table}\" can't be used now: the table is being deleted with a source, try again when the deletion has finished, or repeat the deletion if it failed."
-        ))
-        .retry_after(1),
-    }
-}
-
 pub(super) fn failed(error: TableOwnerError) -> ApiError {
     match error {
-        TableOwnerError::Rejected(cause) => rejection(cause),
+        TableOwnerError::Rejected(cause) => table_rejected(cause),
         TableOwnerError::NotFound(table) => {
             ApiError::from_template(ErrorName::TableNotFound, &[&table])
         }
@@ -193,8 +174,4 @@ pub(super) fn failed(error: TableOwnerError) -> ApiError {
         TableOwnerError::Conflict => ApiError::unavailable(error),
         TableOwnerError::Store(e) => e.into(),
     }
-}
-
-fn not_available(why: &dyn std::fmt::Display) -> ApiError {
-    ApiError::from_template(ErrorName::TableNotAvailable, &[why])
 }

@@ -49,7 +49,7 @@ pub(super) async fn list(
     tables.truncate(limit as usize);
     let last = tables.last().map_or("", |t| t.id.as_str());
     Ok(JsonResponse::ok(TableOwners {
-        page: PageInfo::from_parts(limit, total, after, last),
+        page: PageInfo::new(limit, total, after, last),
         tables,
     }))
 }

@@ -1,65 +1,20 @@
-//! The route of live records, and the interface to them. The binary implements it with the data
-//! plane, which this crate does not know.
+//! The route of live records.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use forebay_api::params::SourcePath;
-use forebay_api::tap::{TapLine, TapQuery, TapStageName};
+use forebay_api::tap::{TapLine, TapQuery};
 use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
-use forebay_model::{SinkId, SinkKey, SourceKey};
+use forebay_model::{SinkId, SinkKey};
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use http::{HeaderValue, header};
 
 use super::SharedApi;
 use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
+use super::services::{TapError, TapRequest};
 use super::sinks::existing;
-
-/// Live records of this node.
-pub trait TapService: Send + Sync {
-    /// Opens a tap; it is closed when the stream is dropped.
-    ///
-    /// # Errors
-    /// When a part of the request is invalid, or too many taps are open.
-    fn open(&self, request: TapRequest) -> Result<TapStream, TapError>;
-}
-
-/// Lines of JSON, each with its line end.
-pub type TapStream = BoxStream<'static, Bytes>;
-
-pub type TapStage = TapStageName;
-
-/// The records to show.
-#[derive(Clone, Debug)]
-pub struct TapRequest {
-    pub source: SourceKey,
-    pub sink: Option<SinkId>,
-    pub stage: TapStage,
-    /// Conditions; may be empty.
-    pub filter: String,
-    /// Paths of values to hide; may be empty.
-    pub redact: String,
-    /// Every how many records are shown.
-    pub sample: u64,
-    /// Ends the stream after so many records; 0 means never.
-    pub limit: u64,
-}
-
-/// A tap that was not opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TapError {
-    #[error("{0}")]
-    Invalid(String),
-    /// As many are open as are allowed.
-    #[error("{0} taps are open, which is the maximum")]
-    TooMany(usize),
-    /// A retry may succeed.
-    #[error("{0}")]
-    Unavailable(String),
-}
 
 /// Streams the records of a source as they arrive at this node. An extension of Forebay.
 ///

@@ -20,6 +20,7 @@ use super::call::{ApiCall, query_parameters};
 use super::config::base;
 use super::error::{self, ApiError, ErrorName, sentence};
 use super::json_response::JsonResponse;
+use super::operation::WAIT;
 use super::views::task_view;
 use super::{ApiState, SharedApi};
 use crate::task::{TaskFuture, TaskStartError, TaskSubject, TaskSuccess};
@@ -28,9 +29,6 @@ use forebay_api::task::TaskView;
 
 /// Poll interval of source nodes and tasks when the store has no watch.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Parameter of operations that return a task: maximum wait for its end.
-pub(super) const WAIT: &str = "wait";
-pub(super) const WAIT_MAX: HumanDuration = HumanDuration::secs(60);
 
 /// Result of a task's change.
 pub(super) struct CompletedChange {

@@ -8,10 +8,11 @@ use http::{HeaderMap, header};
 
 use super::SharedApi;
 use super::body::{EmptyInput, RawBody};
-use super::call::{ApiCall, TOKEN_HEADER};
+use super::call::ApiCall;
 use super::error::{ApiError, ErrorName};
 use super::json_response::JsonResponse;
 use super::mapper::{TestCell, TestError, TestRecord, TestTable};
+use forebay_api::TOKEN_HEADER;
 use forebay_api::params::SourcePath;
 use forebay_api::test_result::{TestResult, TestResultColumn, TestResultRow, TestResultTable};
 

@@ -1,27 +1,15 @@
-//! Topic sinks: converts and validates their definitions, and the interface to the topic delivery.
+//! Topic sinks: converts and validates their definitions.
 
 use forebay_model::{
-    ColumnKind, HttpMethod, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
-    TopicSink, TopicStatistics,
+    ColumnKind, HttpMethod, MappingColumn, MessageMapping, MessageValue, TopicKind, TopicSink,
 };
 
 use super::ApiState;
 use super::error::{ApiError, FieldFinding, bullets};
 use super::mapping::{self, model_column};
-use forebay_api::sink::{ColumnRequest, SinkType};
+use forebay_api::mapping::ColumnRequest;
+use forebay_api::sink::SinkType;
 use forebay_api::topic::{MessageRequest, TopicCreate, TopicUpdate};
-
-/// Topics and providers of this node.
-pub trait TopicService: Send + Sync {
-    /// Sorted names of the configured providers of a kind, or why this server has none.
-    fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String>;
-
-    /// Names of the headers that an HTTP provider sets on each request: messages can't set them.
-    fn headers(&self, provider: &str) -> Vec<String>;
-
-    /// Message counts of a topic.
-    fn statistics(&self, sink: &Sink) -> TopicStatistics;
-}
 
 /// Topic kind of a sink type; `None` for tables.
 pub(super) fn kind(r#type: SinkType) -> Option<TopicKind> {

@@ -12,6 +12,8 @@ use super::error::{ApiError, ErrorName};
 
 /// Extension of a schema: the setting that defines its limit.
 pub(super) const SETTING: &str = "x-setting";
+/// Extension of a duration's schema: its maximum.
+pub(super) const MAXIMUM: &str = "x-maximum";
 /// Maximum characters of a rejected value in a message.
 const SHOWN_CHARS_MAX: usize = 256;
 /// Path of a request body.
@@ -21,7 +23,7 @@ const BODY: &str = "body";
 #[cfg(test)]
 pub(super) const CHECKED: [&str; 15] = [
     SETTING,
-    super::operation::MAXIMUM,
+    MAXIMUM,
     "$ref",
     "type",
     "enum",

@@ -29,7 +29,7 @@ pub(crate) fn version_page(
     versions.truncate(query.limit as usize);
     let last = versions.last().map(|v| version_id(v.number));
     VersionList {
-        page: PageInfo::from_parts(
+        page: PageInfo::new(
             query.limit,
             total_count,
             after_id,

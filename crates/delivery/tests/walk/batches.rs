@@ -87,7 +87,7 @@ async fn rejected_records_are_named_with_line_sink_and_column_and_the_others_are
     let answer = client.send(&post(&stream(), NDJSON, body)).await;
     assert_eq!(answer.status, 422);
     let report = answer.json();
-    assert_eq!(report["error"], "stream.in.recordsRefused");
+    assert_eq!(report["error"], "stream.in.recordsRejected");
     assert_eq!(report["records"], 4);
     assert_eq!(report["accepted"], 2, "records that all sinks have");
     assert_eq!(report["rejectedCount"], 2);

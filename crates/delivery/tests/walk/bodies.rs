@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use flate2::write::{DeflateEncoder, ZlibEncoder};
 use forebay_model::{ByteSize, ColumnKind};
 use serde_json::json;
 
-use crate::client::{Answer, Client, post};
+use crate::client::{Answer, Client, gzip, post};
 use crate::world::{SinkDef, World, config, path, plain, stream};
 
 fn both() -> Vec<SinkDef> {
@@ -23,12 +23,6 @@ async fn send(client: &mut Client, headers: &str, body: &[u8]) -> Answer {
 
 fn typed(content_type: &str) -> String {
     format!("Content-Type: {content_type}\r\n")
-}
-
-fn gzip(data: &[u8]) -> Vec<u8> {
-    let mut out = GzEncoder::new(Vec::new(), Compression::best());
-    out.write_all(data).unwrap();
-    out.finish().unwrap()
 }
 
 fn zlib(data: &[u8]) -> Vec<u8> {

@@ -135,7 +135,7 @@ async fn rejected_records_are_accepted_by_sinks_that_keep_them_and_by_no_others(
     assert_eq!(report["sinks"][0]["accepted"], 2);
     assert_eq!(report["sinks"][0]["dead"], 2);
     assert_eq!(report["sinks"][1]["rejected"], 2);
-    assert_eq!(report["rejectedCount"], 2, "one sink has refused them");
+    assert_eq!(report["rejectedCount"], 2, "one sink has rejected them");
     assert_eq!(w.rows("keeps").await, ["\"1\"", "\"3\""]);
     let kept = w.volume.log.find("dead-letter/1/2/s/keeps").unwrap();
     assert_eq!(w.volume.log.stats(kept).unwrap().records, 3);

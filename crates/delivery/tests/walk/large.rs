@@ -1,24 +1,16 @@
 //! Large requests: few are processed at a time, small ones don't wait for them, and their memory is
 //! accounted for.
 
-use std::io::Write;
-
 use forebay_ingest::fair_thread_pool::WorkPermit;
 use forebay_model::{ByteSize, ColumnKind, HumanDuration};
 use futures::FutureExt;
 use serde_json::json;
 
-use crate::client::{Client, post};
+use crate::client::{Client, gzip, post};
 use crate::world::{SinkDef, World, config, open, path, plain, slice, stream};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 const GZIP: &str = "Content-Type: application/json\r\nContent-Encoding: gzip\r\n";
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 /// `[1,1,1,…`, of so many bytes: the body with the largest index.
 fn ones(bytes: usize) -> Vec<u8> {

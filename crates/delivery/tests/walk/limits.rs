@@ -1,18 +1,11 @@
 //! Each limit at its edge and one past it.
 
-use std::io::Write;
 use std::time::Duration;
 
 use forebay_model::{ByteSize, HumanDuration};
 
-use crate::client::{Client, post};
+use crate::client::{Client, gzip, post};
 use crate::world::{World, config, stream};
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 fn chunked(path: &str, chunks: &[&[u8]]) -> Vec<u8> {
     let mut request =

@@ -1,18 +1,19 @@
 //! `forebay buffer`: the message buffer as a command.
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
 use crate::cli_error::CliError;
 use crate::config::Environment;
 
+mod args;
 pub(crate) mod dead;
 mod input;
 mod inspect;
 mod provider;
 mod send;
 mod status;
+
+pub(crate) use args::BufferArgs;
 
 /// Buffers messages on disk before Kafka or an HTTP endpoint, and delivers them in order.
 #[derive(Debug, Subcommand)]
@@ -33,24 +34,6 @@ pub(crate) enum BufferCommand {
     Watch(inspect::BufferWatchArgs),
     #[command(subcommand)]
     Dead(dead::BufferDeadLetterCommand),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct BufferArgs {
-    /// Directory of the buffer; created if missing
-    #[arg(long, value_name = "DIR")]
-    dir: PathBuf,
-}
-
-impl BufferArgs {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    /// Log of the messages; the status file of `send` is next to it.
-    fn log_dir(&self) -> PathBuf {
-        self.dir.join("log")
-    }
 }
 
 pub(crate) fn run(command: BufferCommand, env: &Environment) -> Result<(), CliError> {

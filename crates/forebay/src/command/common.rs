@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use forebay_model::DeadLetterSelection;
+
 use crate::cli_error::CliError;
 use crate::config::{
     self, ConfigSources, ConfigViolation, Environment, FlagSettings, LoadedConfig,
@@ -93,4 +95,13 @@ pub(crate) fn violations_error(problems: &[ConfigViolation]) -> CliError {
         )),
     }
     .hint("`forebay config default` prints every setting with its meaning")
+}
+
+/// Selects the dead letters of these numbers; none selects all.
+pub(super) fn dead_letter_selection(numbers: Vec<u64>) -> DeadLetterSelection {
+    if numbers.is_empty() {
+        DeadLetterSelection::ALL
+    } else {
+        DeadLetterSelection::These(numbers)
+    }
 }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use clap_complete::Shell;
 
 use crate::cli_error::CliError;
-use crate::{cli, terminal};
+use crate::terminal;
 
 /// Prints a completion script for a shell.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ enum ShellName {
     Zsh,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &CompletionsArgs, mut definition: clap::Command) -> Result<(), CliError> {
     let shell = match args.shell {
         ShellName::Bash => Shell::Bash,
         ShellName::Elvish => Shell::Elvish,
@@ -37,6 +37,6 @@ pub(crate) fn run(args: &CompletionsArgs) -> Result<(), CliError> {
         ShellName::Zsh => Shell::Zsh,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut cli::definition(), "forebay", &mut script);
+    clap_complete::generate(shell, &mut definition, "forebay", &mut script);
     terminal::bytes(&script)
 }

@@ -3,11 +3,10 @@
 use clap::Subcommand;
 
 use super::common::{ConfigArgs, violations_error};
-use super::serve;
 use crate::api_client::block_on;
 use crate::cli_error::CliError;
 use crate::config::{ConfigViolation, Environment, LoadedConfig, catalog, yaml};
-use crate::{data_dir, doctor, terminal, token};
+use crate::{doctor, preflight, terminal, token};
 
 /// Shows and checks the configuration.
 #[derive(Debug, Subcommand)]
@@ -62,18 +61,18 @@ pub(crate) fn run(command: ConfigCommand, env: Environment) -> Result<(), CliErr
 /// Checks that need other files and systems: certificates, tokens, folders.
 fn check_files(loaded: &LoadedConfig) -> Result<(), CliError> {
     let config = &loaded.config;
-    let found = data_dir::violations(config, &loaded.env);
+    let found = preflight::violations(config, &loaded.env);
     let mut problems: Vec<ConfigViolation> = found
         .iter()
         .map(|f| ConfigViolation::new(f.to_string()))
         .collect();
     // Without a configured file the start creates one.
     if config.token.is_some() || config.token_file.is_some() {
-        let checked = token::for_server(config).and_then(|t| serve::authenticate(config, &t));
+        let checked = token::for_server(config).and_then(|t| token::authenticate(config, &t));
         if let Err(failure) = checked {
             problems.push(ConfigViolation::new(failure.to_string()));
         }
-    } else if let Err(failure) = serve::configured_tokens(config) {
+    } else if let Err(failure) = token::configured_tokens(config) {
         problems.push(ConfigViolation::new(failure.to_string()));
     }
     if problems.is_empty() {

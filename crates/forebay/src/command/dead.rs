@@ -12,7 +12,7 @@ use forebay_model::DeadLetterSelection;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 
-use super::common::ServerArgs;
+use super::common::{ServerArgs, dead_letter_selection};
 use super::{buffer, job};
 use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
@@ -22,10 +22,10 @@ use crate::terminal;
 
 /// Lists, shows, replays and drops dead letters: records and messages that were rejected for good.
 ///
-/// A sink's are records that its mapping has refused, if its setting
+/// A sink's are records that its mapping has rejected, if its setting
 /// storage.level.local.mapping.rejected.action is dead_letter, and messages that its provider has
-/// refused. A job's (--job) are records that a stage has refused, and bad lines. A buffer's
-/// (--buffer) are messages that its provider has refused.
+/// rejected. A job's (--job) are records that a stage has rejected, and bad lines. A buffer's
+/// (--buffer) are messages that its provider has rejected.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
     #[command(visible_alias = "list")]
@@ -213,16 +213,7 @@ fn parse_numbers(ids: &[String]) -> Result<Vec<u64>, CliError> {
 }
 
 fn parse_selection(ids: &[String]) -> Result<DeadLetterSelection, CliError> {
-    parse_numbers(ids).map(selection)
-}
-
-/// Selects these numbers: none selects all.
-pub(super) fn selection(numbers: Vec<u64>) -> DeadLetterSelection {
-    if numbers.is_empty() {
-        DeadLetterSelection::ALL
-    } else {
-        DeadLetterSelection::These(numbers)
-    }
+    parse_numbers(ids).map(dead_letter_selection)
 }
 
 fn exactly_one<T>(ids: Vec<T>) -> Result<T, CliError> {

@@ -16,7 +16,6 @@ use forebay_model::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::serve;
 use crate::api_client::{ApiClient, SOURCES};
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
@@ -141,7 +140,7 @@ async fn show(args: &DemoArgs, dir: &Path) -> Result<(), CliError> {
     let config = configure(dir)?;
     let _flush = telemetry::start_log(&config.telemetry.log, None)?;
     let token = token::for_server(&config)?;
-    let auth = serve::authenticate(&config, &token)?;
+    let auth = token::authenticate(&config, &token)?;
     let environment = Environment::default();
     let mut node = Box::pin(RunningNode::start(
         &config,

@@ -16,10 +16,9 @@ use super::common::ConfigArgs;
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::Environment;
+use crate::data_dir::LOG_FOLDER;
 use crate::query::TextTable;
 use crate::terminal::{self, human_bytes};
-
-pub(crate) const FOLDER: &str = "log";
 
 /// Inspects the log of a data directory, also next to a running server.
 #[derive(Debug, Subcommand)]
@@ -76,7 +75,7 @@ pub(crate) fn run(command: &LogCommand, env: Environment) -> Result<(), CliError
 
 fn open(config_args: &ConfigArgs, env: Environment) -> Result<LogInspection, CliError> {
     let loaded = config_args.load(env, Vec::new())?;
-    let dir: PathBuf = loaded.config.data_dir.join(FOLDER);
+    let dir: PathBuf = loaded.config.data_dir.join(LOG_FOLDER);
     LogInspection::open_dir(&dir).map_err(|e| {
         CliError::new(e).hint("is it the right data directory? --data-dir sets another one")
     })

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::cli;
 use crate::cli_error::CliError;
 
 /// Writes a manual page per command into a directory.
@@ -17,9 +16,9 @@ pub(crate) struct ManArgs {
     dir: PathBuf,
 }
 
-pub(crate) fn run(args: &ManArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ManArgs, definition: clap::Command) -> Result<(), CliError> {
     let shown = args.dir.display();
     std::fs::create_dir_all(&args.dir)
-        .and_then(|()| clap_mangen::generate_to(cli::definition(), &args.dir))
+        .and_then(|()| clap_mangen::generate_to(definition, &args.dir))
         .map_err(|e| CliError::new(format_args!("can't write manual pages into {shown}: {e}")))
 }

@@ -2,22 +2,20 @@
 
 mod database;
 mod pending;
+mod print;
 mod repl;
-
-use std::io::BufWriter;
 
 use forebay_connect::table::query::QueryError;
 use forebay_model::HumanDuration;
-use forebay_model::words::counted;
 
 use super::common::ServerArgs;
 use crate::api_client::{ApiClient, block_on};
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment};
 use crate::endpoints::Endpoints;
-use crate::query::{QueryFormat, writer};
-use crate::terminal;
+use crate::query::QueryFormat;
 use database::{QueryDatabase, TargetName};
+use print::{QueryFailure, print};
 
 /// Runs a read-only SQL query on the embedded tables, or on those in PostgreSQL.
 ///
@@ -75,33 +73,6 @@ pub(crate) fn run(args: &QueryArgs, env: Environment) -> Result<(), CliError> {
             }
         }
     })
-}
-
-/// A query without a complete result.
-enum QueryFailure {
-    Query(QueryError),
-    /// Standard output failed.
-    Output(CliError),
-}
-
-/// Runs a statement and prints its rows.
-async fn print(
-    database: &QueryDatabase,
-    sql: &str,
-    format: QueryFormat,
-    limit: Option<u64>,
-) -> Result<(), QueryFailure> {
-    let mut writer = writer(format, BufWriter::new(terminal::StdoutWriter::stdout()));
-    let summary = database.query(sql, limit, &mut *writer).await;
-    let summary = summary.map_err(QueryFailure::Query)?;
-    writer.finish().map_err(QueryFailure::Output)?;
-    if summary.truncated {
-        let rows = counted(summary.rows, "row");
-        terminal::note(format_args!(
-            "only the first {rows} shown; --limit shows more"
-        ));
-    }
-    Ok(())
 }
 
 /// Advice for a missing table or database, from the running server.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 
 use crate::cli_error::CliError;
-use crate::{cli, config, monitoring, terminal};
+use crate::{config, monitoring, terminal};
 
 /// Prints a generated document.
 #[derive(Debug, clap::Args)]
@@ -30,13 +30,13 @@ const HEAD: &str = "\
 Data goes to standard output, everything else to standard error. `NO_COLOR` is respected.
 ";
 
-pub(crate) fn run(args: &ReferenceArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ReferenceArgs, definition: clap::Command) -> Result<(), CliError> {
     match args.document {
         ReferenceDocument::Metrics => terminal::data(monitoring::reference()),
         ReferenceDocument::Config => terminal::data(config::reference::markdown()),
         ReferenceDocument::Cli => {
             let mut out = HEAD.to_owned();
-            let mut root = cli::definition().term_width(96);
+            let mut root = definition.term_width(96);
             root.build();
             describe(&mut out, &root, &mut vec!["forebay".to_owned()]);
             terminal::data(out)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use forebay_control::auth::{ConfiguredTokens, TokenConfig};
+use forebay_control::auth::ConfiguredTokens;
 use tokio::sync::watch;
 
 use super::common::{ConfigArgs, violations_error};
@@ -20,6 +20,7 @@ use crate::descriptors;
 use crate::endpoints::{Endpoints, PublishedEndpoints};
 use crate::monitoring::ProcessMetrics;
 use crate::otlp::TelemetryExport;
+use crate::preflight;
 use crate::reload::ConfigReloader;
 use crate::roles::RunningNode;
 use crate::service_manager::ServiceManager;
@@ -27,10 +28,6 @@ use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::standby;
 use crate::telemetry;
 use crate::token::{self, ApiToken};
-
-/// Project of the server's own token.
-const PROJECT: u64 = 1;
-const BRANCH: u64 = 1;
 
 /// Accepts records and loads them into tables.
 ///
@@ -126,13 +123,13 @@ async fn start(
     manager: &ServiceManager,
     accept_loss: bool,
 ) -> Result<(RunningNode, ApiToken, ConfiguredTokens), CliError> {
-    data_dir::check(config, environment).await?;
+    preflight::check(config, environment).await?;
     if config.token.is_some() || config.token_file.is_some() {
-        authenticate(config, &token::for_server(config)?)?;
+        token::authenticate(config, &token::for_server(config)?)?;
     }
     data_dir::create(&config.data_dir)?;
     let token = token::for_server(config)?;
-    let auth = authenticate(config, &token)?;
+    let auth = token::authenticate(config, &token)?;
     let store = standby::open(config, manager, accept_loss).await?;
     let clock = Arc::new(SystemClock);
     let node = RunningNode::start_on(
@@ -169,7 +166,7 @@ async fn serve(
             return Ok(());
         }
     };
-    metrics.attach_node(&node);
+    metrics.attach_node(node.disk_metrics(), node.tls.clone());
     let (_published, status) = announce(config, &node, &manager, started, &token);
     let (definitions, settings) = watch::channel(config.definitions.clone());
     let following = follow_definitions(loaded.env.clone(), settings, &node, &token)?;
@@ -309,34 +306,4 @@ fn warn_of_readers(data_dir: &Path) {
             "other users of this host may read the data directory; chmod 700 prevents it"
         );
     }
-}
-
-/// Tokens of the management API: the server's own, and those of the configuration.
-pub(crate) fn authenticate(
-    config: &Config,
-    token: &ApiToken,
-) -> Result<ConfiguredTokens, CliError> {
-    let own = TokenConfig {
-        id: "main".to_owned(),
-        project: PROJECT,
-        branch: BRANCH,
-        description: "Token of the server".to_owned(),
-        admin: true,
-        operator: true,
-        owner_id: None,
-        owner_name: None,
-        sha256: ConfiguredTokens::hash(token.secret.expose().as_bytes()),
-    };
-    let mut all = vec![own];
-    all.extend(config.api.tokens.iter().cloned());
-    tokens(&all)
-}
-
-/// Only the tokens of the configuration.
-pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, CliError> {
-    tokens(&config.api.tokens)
-}
-
-fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, CliError> {
-    ConfiguredTokens::new(all).map_err(|e| CliError::usage(format_args!("api.tokens: {e}")))
 }

@@ -16,6 +16,7 @@ use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
 use crate::terminal;
+pub(super) use show::{URL_HIDDEN, url};
 
 /// Most sinks of a source in a list.
 const SINKS_SHOWN: usize = 10;
@@ -26,7 +27,7 @@ pub(crate) enum SourceCommand {
     Create(SourceCreateArgs),
     #[command(visible_alias = "list")]
     Ls(SourceListArgs),
-    Show(SourceShowArgs),
+    Show(show::SourceShowArgs),
     Verify(verify::SourceVerifyArgs),
     /// Replaces the secret in the address of a source, and prints the new address
     ///
@@ -115,26 +116,6 @@ pub(crate) struct SourceListArgs {
     server: ServerArgs,
 }
 
-/// Shows a source and its sinks.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  forebay source show my-events
-  curl -d '{\"user\":{\"id\":\"ada\"}}' -H 'Content-Type: application/json' \\
-      \"$(forebay source show my-events --url)\"")]
-pub(crate) struct SourceShowArgs {
-    /// Id of the source
-    id: String,
-    /// Print only the address to post records to
-    #[arg(long, conflicts_with = "json")]
-    url: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
 pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliError> {
     match command {
         SourceCommand::Create(args) => {
@@ -146,7 +127,7 @@ pub(crate) fn run(command: SourceCommand, env: Environment) -> Result<(), CliErr
             block_on(list(&api, args.json))
         }
         SourceCommand::Show(args) => {
-            let api = ApiClient::new(&args.server, env)?;
+            let api = ApiClient::new(args.server(), env)?;
             block_on(show::show(&api, &args))
         }
         SourceCommand::Verify(args) => {
@@ -288,11 +269,4 @@ fn is_failing(AggregatedSink { sink, statistics }: &AggregatedSink) -> bool {
         file.state != FileStateName::Imported && is_retried
     };
     sink.disabled.is_none() && (is_down || statistics.files.iter().any(has_failed))
-}
-
-/// Shown instead of the address, which is a secret that allows sending.
-pub(super) const URL_HIDDEN: &str = "the address of a source is only shown to tokens of admins";
-
-pub(super) fn url(source: &SourceView) -> Option<&str> {
-    source.http.as_ref().map(|http| http.url.as_str())
 }

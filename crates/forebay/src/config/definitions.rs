@@ -35,7 +35,7 @@ impl Default for DefinitionsSection {
 
 impl DefinitionsSection {
     pub(crate) fn violations(&self) -> Vec<String> {
-        let mut ranges = super::validate::RangeViolations::default();
+        let mut ranges = super::ranges::RangeViolations::default();
         ranges.check(
             "interval",
             self.interval,

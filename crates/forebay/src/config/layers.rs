@@ -1,8 +1,7 @@
 //! Layers of the configuration: default < profile < file < environment < flag.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use forebay_schema::nearest;
 use serde_json::Value;
@@ -12,33 +11,7 @@ use super::document::{self, YamlContent, YamlKey, YamlNode};
 use super::environment::{self, Environment};
 use super::profile::KEBOOLA;
 use super::substitution::substitute;
-use super::violation::ConfigViolation;
-
-/// Origin of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ValueOrigin {
-    /// Not set.
-    Default,
-    Profile,
-    /// A line of a file.
-    File(PathBuf, u64),
-    /// An environment variable.
-    Variable(String),
-    /// A command-line argument.
-    Flag(String),
-}
-
-impl fmt::Display for ValueOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("the default"),
-            Self::Profile => f.write_str("the profile"),
-            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
-            Self::Variable(name) => write!(f, "variable {name}"),
-            Self::Flag(flag) => write!(f, "flag {flag}"),
-        }
-    }
-}
+use super::violation::{ConfigViolation, ValueOrigin};
 
 /// A value that is set.
 #[derive(Clone, Debug)]

@@ -93,7 +93,7 @@ impl LogSection {
 
     pub(crate) fn violations(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
-        let mut ranges = super::validate::RangeViolations::default();
+        let mut ranges = super::ranges::RangeViolations::default();
         ranges.check(
             "syncInterval",
             self.sync_interval,

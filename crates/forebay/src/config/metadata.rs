@@ -45,7 +45,7 @@ impl MetadataSection {
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
-        let mut ranges = super::validate::RangeViolations::default();
+        let mut ranges = super::ranges::RangeViolations::default();
         ranges.check(
             "checkpointInterval",
             self.checkpoint_interval,

@@ -7,7 +7,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validate::RangeViolations;
+use super::ranges::RangeViolations;
 
 /// Export of metrics and traces by OTLP over HTTP (protobuf), for binaries with the feature `otlp`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

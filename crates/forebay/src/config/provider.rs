@@ -8,7 +8,7 @@ use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validate::RangeViolations;
+use super::ranges::RangeViolations;
 
 /// Type of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

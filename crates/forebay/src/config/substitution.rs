@@ -36,6 +36,19 @@ pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>
     Ok(Some(result))
 }
 
+/// A reference to the variable of a name.
+pub(crate) fn reference(name: &str) -> String {
+    let letter = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_uppercase()
+        } else {
+            '_'
+        }
+    };
+    let name: String = name.chars().map(letter).collect();
+    format!("${{{name}}}")
+}
+
 fn look_up(name: &str, env: &Environment) -> Result<String, String> {
     if let Some(path) = name.strip_prefix("file:") {
         let content = std::fs::read(path).map_err(|e| format!("${{{name}}} can't be read: {e}"))?;

@@ -9,8 +9,8 @@ use forebay_schema::SecretText;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ranges::RangeViolations;
 use super::staging::read_pem;
-use super::validate::RangeViolations;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

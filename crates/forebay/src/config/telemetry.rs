@@ -95,7 +95,7 @@ impl TelemetrySection {
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
             problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }
-        let mut ranges = super::validate::RangeViolations::default();
+        let mut ranges = super::ranges::RangeViolations::default();
         let (min, max) = (HumanDuration::secs(1), HumanDuration::mins(10));
         ranges.check("metrics.interval", self.metrics.interval, min, max);
         ranges.check("metrics.maxSinks", self.metrics.max_sinks, 0, 100_000);
@@ -134,7 +134,7 @@ impl Default for ShutdownSection {
 
 impl ShutdownSection {
     pub(crate) fn violations(&self) -> Vec<String> {
-        let mut ranges = super::validate::RangeViolations::default();
+        let mut ranges = super::ranges::RangeViolations::default();
         ranges.check(
             "grace",
             self.grace,

@@ -5,7 +5,7 @@ use forebay_model::{ByteSize, HumanDuration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::validate::RangeViolations;
+use super::ranges::RangeViolations;
 
 /// Worker processes for template columns, and limits of a template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

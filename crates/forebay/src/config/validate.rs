@@ -1,30 +1,10 @@
-//! Validates values: ranges within a section, and rules across sections.
+//! Validates a configuration: its sections, and rules across sections.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 
 use forebay_control::api::is_http_url;
-use forebay_model::out_of_range;
 
 use super::{Config, NodeRole};
-
-/// Collects values out of range.
-#[derive(Debug, Default)]
-pub(crate) struct RangeViolations {
-    /// Violations, each starting with the name of its key.
-    pub(crate) violations: Vec<String>,
-}
-
-impl RangeViolations {
-    /// Checks that a value is within `min` to `max`.
-    pub(crate) fn check<T: PartialOrd + Display>(&mut self, name: &str, value: T, min: T, max: T) {
-        self.violations.extend(out_of_range(name, value, min, max));
-    }
-
-    pub(crate) fn add_violation(&mut self, problem: &str) {
-        self.violations.push(problem.to_owned());
-    }
-}
 
 /// All violations, each starting with its key.
 pub(super) fn violations(config: &Config) -> Vec<String> {

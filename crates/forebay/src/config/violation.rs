@@ -1,15 +1,40 @@
 //! A violation in the configuration: key, value, origin and what is allowed.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use forebay_schema::MASK;
 use serde_json::Value;
 
 use super::catalog::ConfigKey;
-use super::layers::ValueOrigin;
 
 /// Shorter secrets are not masked: they could be words of the message itself.
 const MASKED_MIN: usize = 5;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ValueOrigin {
+    /// Not set.
+    Default,
+    Profile,
+    /// A line of a file.
+    File(PathBuf, u64),
+    /// An environment variable.
+    Variable(String),
+    /// A command-line argument.
+    Flag(String),
+}
+
+impl fmt::Display for ValueOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::Profile => f.write_str("the profile"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigViolation {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::LoadedConfig;
 use super::catalog::{self, ConfigEntry, ConfigGroup, ConfigKey};
-use super::layers::ValueOrigin;
+use super::violation::ValueOrigin;
 
 const WIDTH: usize = 96;
 

@@ -1,6 +1,6 @@
 //! Columns in arguments, in files and in the API.
 
-use forebay_api::sink::ColumnView;
+use forebay_api::mapping::ColumnView;
 use forebay_api::topic::MessagePartView;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::schema::{sink_wire_fields, source_wire_fields};
+use super::wire_fields::{sink_wire_fields, source_wire_fields};
 use super::{ColumnDefinition, TopicDefinition, VerifyDefinition};
 use crate::cli_error::CliError;
 
@@ -96,7 +96,6 @@ pub(crate) struct SinkDefinition {
     pub(crate) columns: Vec<ColumnDefinition>,
 }
 
-/// Full name of a setting.
 pub(super) fn full_setting_name(name: &str) -> String {
     if name.starts_with(SETTINGS) || name.starts_with(SOURCE_SETTINGS) {
         name.to_owned()

@@ -11,32 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::DefinitionFile;
 use super::file::SETTINGS;
-
-/// Fields of requests that a definition has in another form.
-const SOURCE_MAPPED: [&str; 6] = [
-    "sourceId",
-    "type",
-    "name",
-    "description",
-    "verify",
-    "definitionSet",
-];
-const SINK_MAPPED: [&str; 7] = [
-    "sinkId",
-    "type",
-    "name",
-    "description",
-    "table",
-    "topic",
-    "definitionSet",
-];
+use super::wire_fields::{sink_wire_fields, source_wire_fields};
+use crate::config::reference;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(build);
-static SOURCE_WIRE: LazyLock<Vec<String>> =
-    LazyLock::new(|| passed_fields(&json_schema::<SourceCreate>(), &SOURCE_MAPPED));
-static SINK_WIRE: LazyLock<Vec<String>> =
-    LazyLock::new(|| passed_fields(&json_schema::<SinkCreate>(), &SINK_MAPPED));
-
 /// JSON Schema (draft 2020-12) of a definition file. The same schema validates the files.
 pub(crate) fn definition_schema() -> &'static Value {
     &SCHEMA
@@ -69,24 +47,6 @@ fn widen_texts(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(widen_texts),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Fields of a source that are sent as they are.
-pub(super) fn source_wire_fields() -> &'static [String] {
-    &SOURCE_WIRE
-}
-
-/// Fields of a sink that are sent as they are.
-pub(super) fn sink_wire_fields() -> &'static [String] {
-    &SINK_WIRE
-}
-
-fn passed_fields(schema: &Value, mapped: &[&str]) -> Vec<String> {
-    let names = properties(schema).into_iter().flatten();
-    let names = names.map(|(name, _)| name.clone());
-    names
-        .filter(|name| !mapped.contains(&name.as_str()))
-        .collect()
 }
 
 fn properties(schema: &Value) -> Option<&Map<String, Value>> {
@@ -239,19 +199,6 @@ fn add_references(schema: &SchemaView<'_>, value: &mut Value, name: &str) {
     }
 }
 
-/// A reference to a variable.
-pub(super) fn reference(name: &str) -> String {
-    let letter = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_uppercase()
-        } else {
-            '_'
-        }
-    };
-    let name: String = name.chars().map(letter).collect();
-    format!("${{{name}}}")
-}
-
 /// Names of the properties that are or have secrets, anywhere in a definition.
 pub(super) fn secret_names() -> &'static [String] {
     static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -336,7 +283,7 @@ mod tests {
             ),
             (
                 "ColumnDefinition",
-                json_schema::<forebay_api::sink::ColumnRequest>(),
+                json_schema::<forebay_api::mapping::ColumnRequest>(),
                 &[],
             ),
             (

@@ -20,7 +20,6 @@ const CHECKED_MAX: usize = 1000;
 /// Maximum bytes of such a request: fits every `api.bodyLimit` of at least 1MB.
 const CHECKED_BYTES_MAX: usize = 768 << 10;
 
-/// Outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StepOutcome {
     /// Changed, or nothing to change.

@@ -65,7 +65,6 @@ pub(crate) struct ApplyStep {
     pub(super) requests: Vec<StepRequest>,
 }
 
-/// A request of a step.
 #[derive(Clone, Debug)]
 pub(super) struct StepRequest {
     pub(super) method: Method,

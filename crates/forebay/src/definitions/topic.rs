@@ -1,6 +1,6 @@
 //! Topics in a definition file.
 
-use forebay_api::sink::ColumnView;
+use forebay_api::mapping::ColumnView;
 use forebay_api::topic::{TopicMessageView, TopicSinkView};
 use forebay_model::HttpMethod;
 use schemars::JsonSchema;

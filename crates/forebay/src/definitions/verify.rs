@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::FieldDifference;
 use super::column::text;
 use super::diff::differences;
-use super::schema::reference;
+use crate::config::reference;
 
 /// Names of the types of signatures.
 pub(crate) const VERIFY_TYPES: [&str; 7] = [

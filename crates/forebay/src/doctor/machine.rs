@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::DoctorFinding;
 use crate::clock::SystemClock;
-use crate::command::serve;
 use crate::config::Config;
+use crate::disk_space::disk_space;
 use crate::terminal::human_bytes;
 use crate::{data_dir, token};
 
@@ -92,7 +92,7 @@ fn directory(config: &Config) -> DoctorFinding {
 
 fn free_space(config: &Config) -> DoctorFinding {
     const NAME: &str = "free space";
-    let space = existing(&config.data_dir).and_then(|at| data_dir::disk_space(&at));
+    let space = existing(&config.data_dir).and_then(|at| disk_space(&at));
     let Some(space) = space else {
         return DoctorFinding::skipped(NAME, "the file system does not say");
     };
@@ -260,7 +260,7 @@ fn token_finding(config: &Config) -> DoctorFinding {
     {
         return DoctorFinding::ok(NAME, "will be created by the first start");
     }
-    let read = token::reread(config).and_then(|t| serve::authenticate(config, &t).map(drop));
+    let read = token::reread(config).and_then(|t| token::authenticate(config, &t).map(drop));
     if let Err(e) = read {
         return DoctorFinding::failed(
             NAME,

@@ -1,6 +1,7 @@
 //! Sinks whose mappings `forebay test` applies.
 
-use forebay_api::sink::{MappingRequest, SinkView};
+use forebay_api::mapping::MappingRequest;
+use forebay_api::sink::SinkView;
 use forebay_api::topic::MessageRequest;
 use forebay_control::api::{ColumnProblem, Mapper, mapping_from_request, message_from_request};
 use forebay_model::{
@@ -23,7 +24,6 @@ pub(crate) struct TestedSink {
     pub(crate) target: SinkTarget,
 }
 
-/// A violation of a sink.
 struct SinkViolation {
     /// Field of the sink in a file.
     field: String,

@@ -4,8 +4,8 @@ use forebay_log::{SyncStats, VolumeStats};
 use forebay_meta::Store;
 use forebay_model::{MetricDefinition, MetricFamily};
 
-use crate::data_dir::disk_space;
 use crate::disk_housekeeping::{DiskMetrics, check_full};
+use crate::disk_space::disk_space;
 
 const LABELS: &[&str] = &["volume"];
 

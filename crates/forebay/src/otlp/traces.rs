@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 
-use super::exporter::{OtlpReceiver, Signal};
+use super::receiver::{OtlpReceiver, Signal};
 use crate::telemetry::TraceLayer;
 
 /// Spans that wait for export; further ones are dropped.

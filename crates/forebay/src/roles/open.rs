@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{NodeContext, TaskExit};
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment, TableDefault};
+use crate::data_dir::LOG_FOLDER;
 use crate::definitions::FollowerState;
 use crate::{descriptors, random};
 
@@ -160,7 +161,7 @@ impl StoreOpenFailure {
 pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, StoreOpenFailure> {
     let dir = config.data_dir.as_path();
     // The log is created after the store.
-    let volume = dir.join(crate::command::log::FOLDER).join("volume");
+    let volume = dir.join(LOG_FOLDER).join("volume");
     let existing = match accepted {
         true => OpenMode::MayBeBehind,
         false if volume.exists() => OpenMode::Required,
@@ -215,7 +216,7 @@ impl OpenedData {
 }
 
 fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, VolumeId), CliError> {
-    let dir = dir.join(crate::command::log::FOLDER);
+    let dir = dir.join(LOG_FOLDER);
     let settings = LogConfig {
         volume,
         ..config.log.resolve()

@@ -62,7 +62,7 @@ fn seen(api: &Api<'_>) -> Vec<Value> {
     let audit = api.get("/v1/admin/audit");
     let changes = audit["changes"].as_array().unwrap().iter();
     let done: Value = changes
-        .filter(|c| c["action"] != "refuse")
+        .filter(|c| c["action"] != "reject")
         .cloned()
         .collect();
     let shown = [

@@ -38,7 +38,7 @@ struct Example {
     error: Option<String>,
     /// Part of the output of `forebay apply` about the columns.
     #[serde(default)]
-    refused: Option<String>,
+    rejected: Option<String>,
     #[serde(default)]
     rows: Vec<Vec<Option<String>>>,
 }
@@ -146,8 +146,8 @@ fn the_examples_of_the_records_page_work() {
     for (line, example, columns) in &examples {
         let id = format!("line-{line}");
         let applied = apply(&server, &id, example, columns);
-        if let Some(refused) = &example.refused {
-            if applied.code == Some(0) || !applied.stderr.contains(refused) {
+        if let Some(rejected) = &example.rejected {
+            if applied.code == Some(0) || !applied.stderr.contains(rejected) {
                 wrong.push(format!("records.md:{line}: {applied:?}"));
             }
             continue;

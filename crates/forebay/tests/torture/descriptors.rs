@@ -7,21 +7,11 @@ use forebay_test_support::{HttpClient, SeededRandom};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use super::server::{Launch, Server, wait_for};
+use super::server::{Launch, wait_for};
 use super::world::{self, balance};
 
 const FILES: u64 = 512;
 const CONNECTIONS: usize = 1_200;
-
-fn define(server: &Server) -> String {
-    let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
-    server.task("POST", world::SOURCES, &source);
-    let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
-        "type": "keboola", "tableId": "in.torture.bodies",
-        "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
-    server.task("POST", &format!("{}/torture/sinks", world::SOURCES), &sink);
-    world::path(server)
-}
 
 /// Idle connections, as many as the server accepts.
 fn idle(to: SocketAddr) -> Vec<TcpStream> {
@@ -56,7 +46,7 @@ fn idle_connections_do_not_latch_the_log() {
         "{}",
         server.log()
     );
-    let path = define(&server);
+    let path = world::define_bodies(&server);
     let mut random = SeededRandom::new(1);
     // Connected before the others.
     let mut early = HttpClient::new(server.source);

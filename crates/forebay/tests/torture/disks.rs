@@ -39,17 +39,6 @@ fn post(server: &Server, path: &str, number: u64, pad: usize) -> HttpResponse {
 
 const SINKS: [&str; 2] = [world::SINKS[0].0, world::SINKS[1].0];
 
-/// Creates a source whose one sink stores whole bodies; returns its path.
-fn define_bodies(server: &Server) -> String {
-    let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
-    server.task("POST", world::SOURCES, &source);
-    let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
-        "type": "keboola", "tableId": "in.torture.bodies",
-        "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
-    server.task("POST", &format!("{}/torture/sinks", world::SOURCES), &sink);
-    world::path(server)
-}
-
 /// A record that takes 200 KB on disk: its text can't be compressed to less than half.
 fn post_large(server: &Server, path: &str, random: &mut SeededRandom) -> HttpResponse {
     let text: String = (0..25_000)
@@ -94,7 +83,7 @@ fn a_full_volume_responds_503_and_recovers_when_there_is_space() {
         .set("log.segmentSize", "4MB")
         .set("log.minFreeBytes", "16MB");
     let server = launch.start();
-    let path = define_bodies(&server);
+    let path = world::define_bodies(&server);
     let mut random = SeededRandom::new(1);
     for _ in 0..5 {
         assert_eq!(post_large(&server, &path, &mut random).status, 200);
@@ -142,7 +131,7 @@ fn a_sink_whose_first_record_met_a_full_volume_recovers_when_there_is_space() {
         .set("log.segmentSize", "4MB")
         .set("log.minFreeBytes", "24MB");
     let server = launch.start();
-    define_bodies(&server);
+    world::define_bodies(&server);
     let mut paths = Vec::new();
     for number in 0..8 {
         let id = format!("fresh{number}");
@@ -211,7 +200,7 @@ fn a_full_volume_is_reported_and_not_ready_and_a_start_on_a_full_disk_recovers()
         // Nothing is imported yet, so no space is freed in between.
         .set("roles", "api,source,coordinator");
     let mut server = launch.start();
-    let path = define_bodies(&server);
+    let path = world::define_bodies(&server);
     let mut random = SeededRandom::new(7);
     let reserve = server.launch.data.join("reserve");
     wait_for("the reserve", || reserve.exists().then_some(()));

@@ -28,16 +28,6 @@ fn launch(root: &Path) -> Launch {
         .set("storage.level.target.import.trigger.interval", "24h")
 }
 
-fn define(server: &Server) -> String {
-    let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
-    server.task("POST", world::SOURCES, &source);
-    let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
-        "type": "keboola", "tableId": "in.torture.bodies",
-        "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
-    server.task("POST", &format!("{}/torture/sinks", world::SOURCES), &sink);
-    world::path(server)
-}
-
 fn post(server: &Server, path: &str, records: u64) {
     let headers = [("Content-Type", "application/json")];
     for record in 0..records {
@@ -114,7 +104,7 @@ fn add_foreign(root: &Path, log: &Path) {
     let root = root.join("other");
     std::fs::create_dir(&root).unwrap();
     let other = launch(&root).start();
-    let path = define(&other);
+    let path = world::define_bodies(&other);
     post(&other, &path, 7);
     other.kill();
     let segment = segments(&root.join("data/log")).pop().unwrap();
@@ -127,7 +117,7 @@ fn losses_of_the_log_are_reported_and_the_rest_is_delivered() {
         let root = tempfile::tempdir().unwrap();
         let mut server = launch(root.path()).start();
         let log = server.launch.data.join("log");
-        let path = define(&server);
+        let path = world::define_bodies(&server);
         post(&server, &path, 4);
         copy(&log, &root.path().join("older"));
         post(&server, &path, BEFORE - 4);
@@ -172,7 +162,7 @@ fn losses_of_the_log_are_reported_and_the_rest_is_delivered() {
 fn a_crash_is_no_loss() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
-    let path = define(&server);
+    let path = world::define_bodies(&server);
     let mut accepted = 0;
     for records in [1, 3, 2] {
         post(&server, &path, records);
@@ -214,11 +204,11 @@ fn an_unknown_stream_can_be_delivered_once() {
     let root = tempfile::tempdir().unwrap();
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
-    let path = define(&server);
+    let path = world::define_bodies(&server);
     post(&server, &path, BEFORE);
     server.kill();
     lose_metadata(&mut server);
-    let path = define(&server);
+    let path = world::define_bodies(&server);
     let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(1), "the server runs: {said}");
     assert!(said.contains("stop the server"), "{said}");
@@ -266,7 +256,7 @@ fn a_log_that_was_unavailable_is_not_deleted_when_it_returns() {
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
     let (log, unavailable) = (data.join("log"), root.path().join("away"));
-    let path = define(&server);
+    let path = world::define_bodies(&server);
     post(&server, &path, BEFORE);
     reported(&server, BEFORE);
     server.kill();

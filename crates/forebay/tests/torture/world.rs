@@ -198,6 +198,17 @@ fn unique(data: &Path) -> String {
     format!("{}{}", std::process::id(), letters.collect::<String>())
 }
 
+/// Creates a source whose one sink stores whole bodies; returns its path.
+pub(crate) fn define_bodies(server: &Server) -> String {
+    let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
+    server.task("POST", SOURCES, &source);
+    let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
+        "type": "keboola", "tableId": "in.torture.bodies",
+        "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
+    server.task("POST", &format!("{SOURCES}/torture/sinks"), &sink);
+    path(server)
+}
+
 /// Creates a source with both sinks; returns its path.
 pub(crate) fn define(server: &Server) -> String {
     let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});

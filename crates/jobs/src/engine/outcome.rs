@@ -48,7 +48,6 @@ struct ColumnPaths {
     records: u64,
 }
 
-/// A column and its path.
 #[derive(Clone, Debug)]
 pub(crate) struct ColumnPath {
     pub(crate) column: String,

@@ -1,27 +1,19 @@
 //! Compressed responses, and `Retry-After` across restarts.
 
-use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use forebay_jobs::JobOutcome;
 use forebay_test_support::poll_until;
 use serde_json::json;
 
 use crate::apis::PostApi;
 use crate::ends::{Api, failure, job, json, page, run};
+use crate::files::gzip;
 use crate::world::{World, dead};
-
-fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(body).unwrap();
-    encoder.finish().unwrap()
-}
 
 fn packed(coding: &str, body: Vec<u8>) -> Response {
     Response::builder()

@@ -89,7 +89,7 @@ pub enum AuditAction {
     Share,
     Unshare,
     /// Of a request: it was rejected, nothing was changed.
-    Refuse,
+    Reject,
     /// Of a source or sink: its records were read live.
     Tap,
 }
@@ -112,7 +112,7 @@ impl AuditAction {
         Self::Transfer,
         Self::Share,
         Self::Unshare,
-        Self::Refuse,
+        Self::Reject,
         Self::Tap,
     ];
 
@@ -134,7 +134,7 @@ impl AuditAction {
             Self::Transfer => "transfer",
             Self::Share => "share",
             Self::Unshare => "unshare",
-            Self::Refuse => "refuse",
+            Self::Reject => "reject",
             Self::Tap => "tap",
         }
     }

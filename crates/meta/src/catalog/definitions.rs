@@ -121,9 +121,7 @@ pub enum LimitedResource {
     Sources,
     /// Sinks of a source.
     Sinks,
-    /// Versions of a source.
     SourceVersions,
-    /// Versions of a sink.
     SinkVersions,
 }
 

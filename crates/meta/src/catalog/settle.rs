@@ -106,7 +106,7 @@ impl Repo {
     async fn lock_table(
         &self,
         key: &SinkKey,
-    ) -> Result<Option<super::bulk_changes::KeyedLockGuard>, DefinitionError> {
+    ) -> Result<Option<super::keyed_locks::KeyedLockGuard>, DefinitionError> {
         let sink: Option<Versioned<Sink>> = self.read(StoreKey::Sink(key)).await?;
         let Some(table) = sink.as_ref().and_then(|s| s.target.table()) else {
             return Ok(None);

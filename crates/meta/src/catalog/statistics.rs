@@ -82,7 +82,6 @@ impl SinkStatistics {
     }
 }
 
-/// A file and its statistics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileStatistics {
     pub file: File,

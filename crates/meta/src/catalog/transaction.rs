@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 
 use super::keys::StoreKey;
 use super::stored::Stored;
-use super::tables::TableRejection;
+use super::table_entry::TableRejection;
 use super::{Repo, Versioned};
 use crate::kv::store::{
     KeyCondition, LeaseId, Precondition, Revision, StoreError, Txn, TxnError, TxnOp, check_key,

@@ -23,6 +23,7 @@ use crate::kv::store::{
     WatchError, WatchStream, check_key,
 };
 
+mod apply;
 pub mod copies;
 mod history;
 mod lease;
@@ -34,7 +35,7 @@ mod writer;
 
 pub use history::HistoryLimits;
 pub use lease::{ManualMonotonicClock, MonotonicClock, TokioMonotonicClock};
-pub use open::{DATABASE_FILE, StoreOpenError};
+pub use open::{DATABASE_FILE, OpenMode, StoreOpenError};
 pub use restore::{RestoreError, restore_copy};
 
 use history::WatchHistory;
@@ -47,18 +48,6 @@ use writer::{QueuedCommand, StoreCommand, StoreWriter};
 const QUEUE_MAX: usize = 1024;
 /// Concurrent reads; further reads wait.
 const READERS_MAX: usize = 4;
-
-/// Expected content of the directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OpenMode {
-    /// A store or nothing: a new store is created, unless there is evidence of an earlier one.
-    #[default]
-    Optional,
-    /// A store; its absence is an error.
-    Required,
-    /// The operator accepts the existing store, even if it has lost transactions.
-    MayBeBehind,
-}
 
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
@@ -126,7 +115,7 @@ impl EmbeddedStore {
         let mut db = open::writer(dir, known, options.existing)?;
         let file = dir.join(DATABASE_FILE);
         let (head, run) =
-            writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
+            apply::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
         let readers = StoreReaderPool::open(dir)?;
         let history = Arc::new(WatchHistory::new(head, options.history));
         // The semaphore is the bound; one extra slot for the stop command.

@@ -42,7 +42,6 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// The parts of a time.
 struct TimeParts {
     year: i16,
     month: i8,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::api::error::sentence;
-use crate::api::operation::MAXIMUM;
+use crate::api::validate::MAXIMUM;
 use crate::compat::decoder::DURATION_FORMAT;
 use forebay_api::error::{ApiErrorBody, ErrorName};
 

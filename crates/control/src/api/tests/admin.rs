@@ -384,7 +384,7 @@ async fn rejected_changes_are_audited_with_a_rate_limit() {
         let all = world.call_as("operator", Method::GET, &path, Body::empty());
         let all = all.await.ok();
         let all = all["changes"].as_array().unwrap().clone();
-        let all = all.into_iter().filter(|c| c["action"] == "refuse");
+        let all = all.into_iter().filter(|c| c["action"] == "reject");
         all.collect::<Vec<_>>()
     };
     assert_eq!(change("reader", 1).await.status, 403);

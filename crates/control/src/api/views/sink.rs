@@ -1,9 +1,7 @@
 //! Sinks and their mappings.
 
-use forebay_api::sink::{
-    ColumnTemplate, ColumnType, ColumnView, MappingView, SinkType, SinkView, TableSinkView,
-    TemplateLanguage,
-};
+use forebay_api::mapping::{ColumnTemplate, ColumnType, ColumnView, MappingView, TemplateLanguage};
+use forebay_api::sink::{SinkType, SinkView, TableSinkView};
 use forebay_model::{ColumnKind, Mapping, MappingColumn, Sink, TableSink};
 
 use super::ToView;

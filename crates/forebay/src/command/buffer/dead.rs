@@ -12,9 +12,9 @@ use forebay_connect::provider::file::json_line;
 use forebay_model::{DeadLetterSelection, Timestamp};
 use serde_json::{Value, json};
 
-use super::super::dead::selection;
 use super::BufferArgs;
 use crate::cli_error::CliError;
+use crate::command::common::dead_letter_selection;
 use crate::terminal;
 
 /// Lists, shows, replays and drops dead letters: messages that were rejected for good.
@@ -72,10 +72,10 @@ pub(super) fn run(command: BufferDeadLetterCommand) -> Result<(), CliError> {
         BufferDeadLetterCommand::Ls { place, limit } => list(&place, limit),
         BufferDeadLetterCommand::Show { place, number } => show(&place, number),
         BufferDeadLetterCommand::Replay { place, which } => {
-            replay(&place, &selection(which.numbers))
+            replay(&place, &dead_letter_selection(which.numbers))
         }
         BufferDeadLetterCommand::Drop { place, which } => {
-            discard(&place, &selection(which.numbers))
+            discard(&place, &dead_letter_selection(which.numbers))
         }
     }
 }

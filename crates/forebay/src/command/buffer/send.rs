@@ -135,7 +135,7 @@ enum OverflowName {
     /// Drop the oldest messages
     DropOldest,
     /// Exit with an error
-    Refuse,
+    Reject,
 }
 
 impl BufferCommonArgs {
@@ -156,7 +156,7 @@ impl BufferCommonArgs {
             overflow: match self.overflow {
                 OverflowName::Block => OverflowPolicy::Block(Duration::from_secs(365 * 86_400)),
                 OverflowName::DropOldest => OverflowPolicy::DropOldest,
-                OverflowName::Refuse => OverflowPolicy::Reject,
+                OverflowName::Reject => OverflowPolicy::Reject,
             },
             max_age: self.max_age.map(|age| age.0),
             attempts: self.attempts,

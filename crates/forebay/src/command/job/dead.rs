@@ -7,9 +7,9 @@ use forebay_jobs::state::{JobDeadLetter, JobState};
 use forebay_model::DeadLetterSelection;
 use tokio::runtime::Runtime;
 
-use super::super::dead::selection;
-use super::{JobFileArgs, JobOutputArgs, read, runtime};
+use super::run::{self, JobFileArgs, JobOutputArgs, read, runtime};
 use crate::cli_error::CliError;
+use crate::command::common::dead_letter_selection;
 use crate::config::Environment;
 use crate::terminal;
 
@@ -85,9 +85,11 @@ pub(super) fn run(command: JobDeadLetterCommand, env: Environment) -> Result<(),
         } => list(&job, json, after, limit, &env),
         JobDeadLetterCommand::Show { job, id, json } => show(&job, id, json, &env),
         JobDeadLetterCommand::Replay { job, which, output } => {
-            replay_with(&job, &selection(which.ids), &output, env)
+            replay_with(&job, &dead_letter_selection(which.ids), &output, env)
         }
-        JobDeadLetterCommand::Drop { job, which } => discard(&job, &selection(which.ids), &env),
+        JobDeadLetterCommand::Drop { job, which } => {
+            discard(&job, &dead_letter_selection(which.ids), &env)
+        }
     }
 }
 
@@ -107,7 +109,7 @@ fn replay_with(
 ) -> Result<(), CliError> {
     let definition = read(&job.file, &env)?;
     check_ids_exist(&open_state(&definition)?, selection)?;
-    super::replay(&definition, selection, output, env)
+    run::replay(&definition, selection, output, env)
 }
 
 pub(crate) fn discard(

@@ -45,7 +45,7 @@ impl LogDeliverArgs {
     pub(super) fn run(&self, env: Environment) -> Result<(), CliError> {
         let loaded = self.place.load(env, Vec::new())?;
         let sink = self.sink.as_deref().map(parse_sink).transpose()?;
-        let dir = loaded.config.data_dir.join(super::FOLDER);
+        let dir = loaded.config.data_dir.join(crate::data_dir::LOG_FOLDER);
         // Opening would create one.
         if !dir.is_dir() {
             return Err(CliError::new(format_args!("{} has no log", dir.display()))

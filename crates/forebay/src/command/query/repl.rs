@@ -9,7 +9,7 @@ use rustyline::history::FileHistory;
 use rustyline::{Config as EditorConfig, Editor};
 
 use super::database::QueryDatabase;
-use super::{QueryFailure, print};
+use super::print::{QueryFailure, print};
 use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::query::QueryFormat;

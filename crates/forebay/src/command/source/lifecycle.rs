@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use super::super::common::ServerArgs;
 use super::super::subject::Subject;
-use super::{URL_HIDDEN, url};
+use super::show::{URL_HIDDEN, url};
 use crate::api_client::{ApiClient, encoded};
 use crate::cli_error::CliError;
 use crate::query::TextTable;

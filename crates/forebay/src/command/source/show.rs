@@ -1,7 +1,8 @@
 //! `forebay source show`.
 
 use forebay_api::columns::PathUseView;
-use forebay_api::sink::{ColumnTemplate, ColumnView, SinkList, SinkView, TableSinkView};
+use forebay_api::mapping::{ColumnTemplate, ColumnView};
+use forebay_api::sink::{SinkList, SinkView, TableSinkView};
 use forebay_api::source::SourceView;
 use forebay_api::statistics::{FileList, ReconciliationView};
 use forebay_api::topic::{DeliveryView, MessagePartView, TopicMessageView, TopicSinkView};
@@ -9,11 +10,37 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::verify::describe;
-use super::{SourceShowArgs, URL_HIDDEN, url};
 use crate::api_client::{ApiClient, SOURCES, encoded};
 use crate::cli_error::CliError;
+use crate::command::common::ServerArgs;
 use crate::query::TextTable;
 use crate::terminal;
+
+/// Shows a source and its sinks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay source show my-events
+  curl -d '{\"user\":{\"id\":\"ada\"}}' -H 'Content-Type: application/json' \\
+      \"$(forebay source show my-events --url)\"")]
+pub(crate) struct SourceShowArgs {
+    /// Id of the source
+    id: String,
+    /// Print only the address to post records to
+    #[arg(long, conflicts_with = "json")]
+    url: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl SourceShowArgs {
+    pub(super) fn server(&self) -> &ServerArgs {
+        &self.server
+    }
+}
 
 /// JSON of a source with its sinks.
 #[derive(Serialize)]
@@ -201,4 +228,11 @@ fn message_table(message: &TopicMessageView) -> TextTable {
         shown.row(&[&name, &column.r#type.to_string(), column_argument(column)]);
     }
     shown
+}
+
+/// Shown instead of the address, which is a secret that allows sending.
+pub(crate) const URL_HIDDEN: &str = "the address of a source is only shown to tokens of admins";
+
+pub(crate) fn url(source: &SourceView) -> Option<&str> {
+    source.http.as_ref().map(|http| http.url.as_str())
 }

@@ -13,7 +13,6 @@ use crate::quota::{QuotaExceeded, SourceLimiter};
 /// Initial capacity for a body of undeclared length.
 const INITIAL_CAPACITY: usize = 8 << 10;
 
-/// Error of reading a body.
 #[derive(Debug)]
 pub(super) enum BodyReadError {
     /// It exceeds the maximum.

@@ -16,7 +16,7 @@ pub(super) struct HttpSourceMeters {
     body_bytes: metrics::Counter,
     ack: metrics::Histogram,
     connections: metrics::Gauge,
-    connections_refused: metrics::Counter,
+    connections_rejected: metrics::Counter,
 }
 
 impl fmt::Debug for HttpSourceMeters {
@@ -34,14 +34,14 @@ impl HttpSourceMeters {
             body_bytes: metrics::counter!(BODY_BYTES),
             ack: metrics::histogram!(ACK_SECONDS),
             connections: metrics::gauge!(CONNECTIONS),
-            connections_refused: metrics::counter!(CONNECTIONS_REJECTED),
+            connections_rejected: metrics::counter!(CONNECTIONS_REJECTED),
         }
     }
 
     pub(super) fn listener(&self) -> forebay_listener::ListenerMetrics {
         forebay_listener::ListenerMetrics {
             connections: self.connections.clone(),
-            rejected: self.connections_refused.clone(),
+            rejected: self.connections_rejected.clone(),
         }
     }
 

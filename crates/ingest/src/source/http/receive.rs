@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use forebay_listener::head_size;
 use forebay_record::body::{self, BodyMode};
 use forebay_record::{RecordContext, RequestHeaders, RequestInfo};
 use http::header::{HOST, ORIGIN};
@@ -339,16 +340,6 @@ impl RequestReceiver {
         let results = self.store(route, batch, how.0).await?;
         Ok(report::batch(route, count, &broken, &results))
     }
-}
-
-/// Bytes of the request line and headers, as HTTP/1.1 would write them.
-fn head_size(request: &Request<Incoming>) -> u64 {
-    let uri = request.uri();
-    let target = uri.path_and_query().map_or(1, |p| p.as_str().len());
-    let line = request.method().as_str().len() + target + " HTTP/1.1\r\n".len() + 1;
-    let headers = request.headers().iter();
-    let headers: usize = headers.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
-    (line + headers + 2) as u64
 }
 
 /// HTTP/2 has the host in its target; columns must find it where HTTP/1.1 has it.

@@ -175,7 +175,7 @@ struct BatchReport<'a> {
     records: usize,
     /// Records accepted by every sink.
     accepted: usize,
-    /// Records that at least one sink has refused.
+    /// Records that at least one sink has rejected.
     rejected_count: usize,
     /// The first of them, each with its cause.
     rejected: Vec<RejectedRecord<'a>>,
@@ -230,26 +230,26 @@ pub(super) fn batch(
 ) -> SourceResponse {
     let broken_status = if broken.indices.is_empty() { 200 } else { 400 };
     let status = status_of(results).max(broken_status);
-    let mut refused = broken.indices.clone();
-    refused.extend(results.iter().flat_map(|r| &r.rejected.indices));
-    refused.sort_unstable();
-    refused.dedup();
+    let mut rejected = broken.indices.clone();
+    rejected.extend(results.iter().flat_map(|r| &r.rejected.indices));
+    rejected.sort_unstable();
+    rejected.dedup();
     let failed = results.iter().any(|r| {
         [&r.outcome, &r.kept.outcome]
             .iter()
             .any(|f| matches!(f, WriteOutcome::Failed(_) | WriteOutcome::Unknown(_)))
     });
-    let accepted = if failed { 0 } else { records - refused.len() };
-    let dead = dead_letters(results, &refused);
+    let accepted = if failed { 0 } else { records - rejected.len() };
+    let dead = dead_letters(results, &rejected);
     let stored = results.iter().any(is_stored);
     let body = BatchReport {
         status_code: status,
-        error: error_of(failed, !refused.is_empty()),
+        error: error_of(failed, !rejected.is_empty()),
         message: batch_message(records, accepted, dead, failed, results.is_empty()),
         note: (status >= 300 && stored).then_some(PARTLY_STORED),
         records,
         accepted,
-        rejected_count: refused.len(),
+        rejected_count: rejected.len(),
         rejected: rejected_records(route, broken, results),
         sinks: batch_sinks(route, results),
     };
@@ -257,18 +257,18 @@ pub(super) fn batch(
     with_retry(response::json(code, &body), status, results)
 }
 
-fn error_of(failed: bool, refused: bool) -> Option<&'static str> {
-    match (failed, refused) {
+fn error_of(failed: bool, rejected: bool) -> Option<&'static str> {
+    match (failed, rejected) {
         (true, _) => Some(WRITE_FAILED),
-        (false, true) => Some("stream.in.recordsRefused"),
+        (false, true) => Some("stream.in.recordsRejected"),
         (false, false) => None,
     }
 }
 
 /// Accepted records that at least one sink keeps as a dead letter.
-fn dead_letters(results: &[SinkResult], refused: &[usize]) -> usize {
+fn dead_letters(results: &[SinkResult], rejected: &[usize]) -> usize {
     let kept = results.iter().flat_map(|r| &r.kept.records.indices);
-    let accepted = kept.filter(|index| refused.binary_search(index).is_err());
+    let accepted = kept.filter(|index| rejected.binary_search(index).is_err());
     accepted.collect::<HashSet<_>>().len()
 }
 

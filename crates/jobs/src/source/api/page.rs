@@ -1,7 +1,7 @@
 //! Requests for pages and their responses.
 
 use bytes::Bytes;
-use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
+use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId};
 use forebay_record::path::{CompiledPath, OwnedSelection};
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
@@ -14,8 +14,10 @@ use crate::definition::{HttpApi, Paging};
 use crate::http::{CallResponse, quote};
 
 mod link;
+mod value;
 
-use link::next_of;
+use link::{next_of, resolve_next};
+use value::{is_value, one, string, text};
 
 /// Identifies a page.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -246,12 +248,13 @@ impl PageReader {
         Ok(match &self.paging {
             Paging::Cursor { param, .. } => match self.text_of(document, cursor)? {
                 Some(cursor) if param.is_none() && is_absolute_url(&cursor) => Some(
-                    PageToken::Url(self.same_server(url, "the response", &cursor)?),
+                    PageToken::Url(resolve_next(&self.first, url, "the response", &cursor)?),
                 ),
                 cursor => cursor.map(PageToken::Cursor),
             },
             Paging::Next { .. } => match self.text_of(document, cursor)? {
-                Some(next) => Some(PageToken::Url(self.same_server(
+                Some(next) => Some(PageToken::Url(resolve_next(
+                    &self.first,
                     url,
                     "the response",
                     &next,
@@ -346,40 +349,10 @@ impl PageReader {
             let Some(target) = next_of(value) else {
                 continue;
             };
-            let next = self.same_server(here, "the header Link", target)?;
+            let next = resolve_next(&self.first, here, "the header Link", target)?;
             return Ok(Some(next));
         }
         Ok(None)
-    }
-
-    /// Resolves a URL against that of the response. It must be on the same server, as the token is for that
-    /// one.
-    fn same_server(&self, here: &Url, what: &str, target: &str) -> Result<String, String> {
-        let shown = quote(target.as_bytes());
-        let mut next = here
-            .join(target)
-            .map_err(|e| format!("{what} has an invalid URL of the next page ({e}){shown}"))?;
-        let (own, other) = (&self.first, &next);
-        if other.origin() != own.origin() {
-            let hint = if other.host_str() == own.host_str() {
-                let scheme = other.scheme();
-                format!(
-                    "; if it is the same server, baseUrl has to begin with {scheme}://, or its responses have to use {}://",
-                    own.scheme()
-                )
-            } else {
-                String::new()
-            };
-            return Err(format!(
-                "{what} points to another server, for which the token is not meant{hint}{shown}"
-            ));
-        }
-        let names_user = !other.username().is_empty() || other.password().is_some();
-        if names_user {
-            return Err(format!("{what} has a user in the URL of the next page"));
-        }
-        next.set_fragment(None);
-        Ok(next.to_string())
     }
 }
 
@@ -392,20 +365,6 @@ fn is_absolute_url(text: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
-/// Whether a value of a response equals one of a definition; numbers by value.
-fn is_value(document: &JsonDocument, node: JsonNodeId, value: &Value) -> bool {
-    match (document.kind(node), value) {
-        (JsonKind::Null, Value::Null) => true,
-        (JsonKind::Bool, Value::Bool(b)) => text(document, node) == b.to_string(),
-        (JsonKind::String, Value::String(s)) => string(document, node) == *s,
-        (JsonKind::Number, Value::Number(n)) => {
-            let number = text(document, node);
-            number == n.to_string() || number.parse::<f64>().ok() == n.as_f64()
-        }
-        _ => false,
-    }
-}
-
 /// Digest of a page's records, to detect repeated pages.
 fn digest(records: &[Bytes]) -> String {
     let mut hash = Sha256::new();
@@ -414,33 +373,6 @@ fn digest(records: &[Bytes]) -> String {
         hash.update(record);
     }
     format!("{:.32x}", hash.finalize())
-}
-
-/// The single value at a path.
-fn one(path: &CompiledPath, document: &JsonDocument) -> Result<Option<JsonNodeId>, String> {
-    match path.select(document).map_err(|e| e.to_string())? {
-        OwnedSelection::Nothing => Ok(None),
-        OwnedSelection::One(node) => Ok(Some(node)),
-        OwnedSelection::Many(nodes) => match nodes.as_slice() {
-            [] => Ok(None),
-            [node] => Ok(Some(*node)),
-            nodes => Err(format!(
-                "selects {} values, but has to select one",
-                nodes.len()
-            )),
-        },
-    }
-}
-
-fn text(document: &JsonDocument, node: JsonNodeId) -> String {
-    String::from_utf8_lossy(document.text(node)).into_owned()
-}
-
-/// A string without its escapes.
-fn string(document: &JsonDocument, node: JsonNodeId) -> String {
-    let mut out = Vec::new();
-    unescape(document.string(node).0, |part| out.extend_from_slice(part));
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -23,7 +23,6 @@ pub(super) const READ: usize = 128 << 10;
 /// Bytes that are stored of a line that is too long.
 pub(super) const LONG_LINE_PREFIX: usize = 1024;
 
-/// A chunk of a file.
 #[derive(Debug)]
 pub(super) struct FileChunk {
     pub(super) file: Arc<FileRef>,

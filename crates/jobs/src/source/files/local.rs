@@ -5,9 +5,8 @@
 //! its name and never skipped silently.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,13 @@ use glob::{MatchOptions, Pattern};
 
 use super::file_errors::FileErrors;
 use super::file_ref::{FILES_MAX, FilePacking, FileRef, packing};
-use super::name::{comparable, name_of_step, shown};
+use super::name::{comparable, shown};
+
+mod path;
+mod pattern;
+
+use path::{failed, is_link, is_missing, metadata_of, readable};
+use pattern::{PatternStep, WildcardStep, literal_path, steps_of};
 
 /// Matches as a shell does: `*` stays within its step, and a leading dot must be explicit.
 pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
@@ -32,42 +37,6 @@ pub(super) enum LocalFileId {
     Path(PathBuf),
     /// Device and inode, if the file has several hard links.
     Number(u64, u64),
-}
-
-#[derive(Debug)]
-enum PatternStep {
-    /// A literal name.
-    Name(OsString),
-    /// `*.jsonl`.
-    Wild(WildcardStep),
-    /// `**`: this folder and all below it.
-    Deep,
-}
-
-#[derive(Debug)]
-struct WildcardStep {
-    text: String,
-    pattern: Result<Pattern, String>,
-}
-
-impl WildcardStep {
-    fn new(text: &str) -> Self {
-        let pattern = Pattern::new(text).map_err(|e| format!("{text} is not a pattern: {e}"));
-        Self {
-            text: text.to_owned(),
-            pattern,
-        }
-    }
-
-    /// Whether the step may be a literal name: names may contain brackets. (`*` and `?` match themselves as
-    /// patterns.)
-    fn may_be_name(&self) -> bool {
-        !self.text.contains(['*', '?'])
-    }
-
-    fn is_name_in(&self, folder: &Path) -> bool {
-        self.may_be_name() && readable(folder).join(&self.text).symlink_metadata().is_ok()
-    }
 }
 
 /// A folder to list, from a step of the pattern on.
@@ -369,69 +338,6 @@ fn named(path: PathBuf, metadata: &Metadata) -> Result<FoundFile, String> {
         by_link: is_link(&path),
         file: FileRef::local(path, packing, metadata.len()),
     })
-}
-
-fn steps_of(text: &str) -> Vec<PatternStep> {
-    let steps = text.split('/').filter(|s| !s.is_empty());
-    let mut steps: Vec<PatternStep> = steps
-        .map(|step| match (step, name_of_step(step)) {
-            ("**", _) => PatternStep::Deep,
-            (_, Some(name)) => PatternStep::Name(name.into()),
-            (_, None) => PatternStep::Wild(WildcardStep::new(step)),
-        })
-        .collect();
-    if matches!(steps.last(), Some(PatternStep::Deep)) {
-        steps.push(PatternStep::Wild(WildcardStep::new("*")));
-    }
-    steps
-}
-
-/// The literal path, if all steps may be names.
-fn literal_path(start: &Path, steps: &[PatternStep]) -> Option<PathBuf> {
-    let mut path = start.to_owned();
-    for step in steps {
-        match step {
-            PatternStep::Name(name) => path.push(name),
-            PatternStep::Wild(wild) if wild.may_be_name() => path.push(&wild.text),
-            PatternStep::Wild(_) | PatternStep::Deep => return None,
-        }
-    }
-    Some(path)
-}
-
-/// Metadata of a path, following links; `None` if nothing exists there. A dangling link is an error.
-fn metadata_of(path: &Path) -> Option<io::Result<Metadata>> {
-    match fs::metadata(path) {
-        Err(e) if is_missing(&e) && path.symlink_metadata().is_err() => None,
-        other => Some(other),
-    }
-}
-
-fn is_link(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|m| m.is_symlink())
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
-}
-
-/// The path of a folder for the system: an empty one is the working directory.
-fn readable(folder: &Path) -> &Path {
-    if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    }
-}
-
-fn failed(path: &Path, error: &io::Error) -> String {
-    let name = shown(path.as_os_str().as_bytes());
-    let what = if is_link(path) && is_missing(error) {
-        "is a dangling link"
-    } else {
-        "can't be read"
-    };
-    format!("{name} {what}: {error}")
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::chunk::{ChunkContent, FileChunk, LONG_LINE_PREFIX};
 use crate::convert::{self, LineReader, RowBuilder};
 use crate::record::{LineRange, TypedRows};
 
-/// A parsed chunk.
 pub(super) struct ParsedChunk {
     pub(super) chunk: FileChunk,
     pub(super) lines: u64,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use forebay_model::{AuditStamp, ProjectId};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, decode_form, encode_form};
+use super::form::{Stored, StoredError, decode_form, encode_form};
 use crate::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 
 #[derive(Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use forebay_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, decode_form, encode_form};
+use super::form::{Stored, StoredError, decode_form, encode_form};
 use crate::catalog::definitions::{SinkContent, SourceContent};
 
 /// A definition: key, content and metadata.

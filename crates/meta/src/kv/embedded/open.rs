@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
-use super::OpenMode;
 use crate::kv::store::Revision;
 
 /// "fbmd": shown as the application id by SQLite's tools and `file`.
@@ -34,6 +33,18 @@ const SCHEMA: &str = "
     ) STRICT;
     CREATE INDEX kv_lease ON kv (lease) WHERE lease IS NOT NULL;
 ";
+
+/// Expected content of the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenMode {
+    /// A store or nothing: a new store is created, unless there is evidence of an earlier one.
+    #[default]
+    Optional,
+    /// A store; its absence is an error.
+    Required,
+    /// The operator accepts the existing store, even if it has lost transactions.
+    MayBeBehind,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreOpenError {

@@ -1,4 +1,8 @@
-//! The `Link` header.
+//! Links to the next page.
+
+use reqwest::Url;
+
+use crate::http::quote;
 
 /// The target with `rel="next"` of a `Link` header: `<a>; rel="prev", <b>; rel="next"`.
 pub(super) fn next_of(value: &str) -> Option<&str> {
@@ -23,4 +27,39 @@ pub(super) fn next_of(value: &str) -> Option<&str> {
         }
         rest = more;
     }
+}
+
+/// Resolves the URL of the next page against that of the response. It must be on the server of `own`, for
+/// which the token is.
+pub(super) fn resolve_next(
+    own: &Url,
+    here: &Url,
+    what: &str,
+    target: &str,
+) -> Result<String, String> {
+    let shown = quote(target.as_bytes());
+    let mut next = here
+        .join(target)
+        .map_err(|e| format!("{what} has an invalid URL of the next page ({e}){shown}"))?;
+    let other = &next;
+    if other.origin() != own.origin() {
+        let hint = if other.host_str() == own.host_str() {
+            let scheme = other.scheme();
+            format!(
+                "; if it is the same server, baseUrl has to begin with {scheme}://, or its responses have to use {}://",
+                own.scheme()
+            )
+        } else {
+            String::new()
+        };
+        return Err(format!(
+            "{what} points to another server, for which the token is not meant{hint}{shown}"
+        ));
+    }
+    let names_user = !other.username().is_empty() || other.password().is_some();
+    if names_user {
+        return Err(format!("{what} has a user in the URL of the next page"));
+    }
+    next.set_fragment(None);
+    Ok(next.to_string())
 }

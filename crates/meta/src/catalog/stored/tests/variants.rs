@@ -105,10 +105,10 @@ fn audit_entries_keep_their_form() {
     event.action = AuditAction::Update;
     golden("change_quota.v1.json", &event);
     event.what = AuditSubject::Request("POST /v1/x".to_owned());
-    event.action = AuditAction::Refuse;
+    event.action = AuditAction::Reject;
     golden("change_request.v1.json", &event);
     let names = "create update delete undelete purge disable enable pause resume clearStatistics \
-                 retry rejectFile rotate transfer share unshare refuse tap";
+                 retry rejectFile rotate transfer share unshare reject tap";
     let actions: Vec<_> = names
         .split_whitespace()
         .map(|name| AuditAction::from_name(name).unwrap())
