@@ -13,7 +13,7 @@ use forebay_connect::http::{
     secret_header,
 };
 use forebay_model::Clock;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -127,13 +127,13 @@ impl ApiClient {
         token: &str,
         authorities: Vec<Certificate>,
     ) -> Result<Self, CliError> {
-        let valid =
-            Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-        if !valid {
-            return Err(CliError::usage(format_args!(
+        let url = Url::parse(base).ok();
+        let url = url.filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let url = url.ok_or_else(|| {
+            CliError::usage(format_args!(
                 "\"{base}\" is not an address like http://127.0.0.1:8000"
-            )));
-        }
+            ))
+        })?;
         let token =
             secret_header(token).map_err(|e| CliError::usage(format_args!("token: {e}")))?;
         let mut headers = HeaderMap::new();
@@ -144,8 +144,13 @@ impl ApiClient {
             response_max: RESPONSE_BYTES_MAX,
             authorities,
         });
+        let http = http.map_err(CliError::new)?;
+        http.prepare(&url).map_err(|e| {
+            CliError::new(format_args!("{base}: {e}"))
+                .hint("--api-ca sets a PEM file with the CA certificates of the server")
+        })?;
         Ok(Self {
-            transport: ApiTransport::Http(http.map_err(CliError::new)?),
+            transport: ApiTransport::Http(http),
             base: base.trim_end_matches('/').to_owned(),
             token_from: None,
         })
@@ -206,6 +211,21 @@ impl ApiClient {
                 return Ok(all);
             }
         }
+    }
+
+    /// A page of lines, and the query of the next one, from its header `Link`.
+    pub(crate) async fn page(&self, path: &str) -> Result<(Bytes, Option<String>), CliError> {
+        let response = self.send(Method::GET, path, None).await?;
+        if !response.status.is_success() {
+            return Err(self.rejection(&response));
+        }
+        if response.is_cut {
+            return Err(too_long());
+        }
+        let link = response.headers.get(LINK).and_then(|v| v.to_str().ok());
+        let next = link.and_then(|l| l.strip_prefix('<')?.split_once(">; rel=\"next\""));
+        let next = next.map(|(query, _)| query.to_owned());
+        Ok((response.body, next))
     }
 
     /// Opens a response that arrives over a long time.
@@ -312,9 +332,7 @@ impl ApiClient {
     /// The response of a successful request; nothing is read as null.
     fn parse<T: DeserializeOwned>(&self, response: &HttpResponse) -> Result<T, CliError> {
         if response.is_cut {
-            return Err(CliError::new(format_args!(
-                "the response is longer than {RESPONSE_BYTES_MAX} bytes"
-            )));
+            return Err(too_long());
         }
         if !response.status.is_success() {
             return Err(self.rejection(response));
@@ -425,6 +443,12 @@ impl RejectionBody {
     fn new(response: &HttpResponse) -> Self {
         serde_json::from_slice(&response.body).unwrap_or_default()
     }
+}
+
+fn too_long() -> CliError {
+    CliError::new(format_args!(
+        "the response is longer than {RESPONSE_BYTES_MAX} bytes"
+    ))
 }
 
 /// Percent-encodes an id for a path or a query.
