@@ -1,7 +1,7 @@
 //! Topic sinks: converts and validates their definitions, and the interface to the topic delivery.
 
 use forebay_model::{
-    ColumnKind, HttpMethod, MappingColumn, MessageMapping, MessageValue, Sink, TopicKind,
+    ColumnKind, HttpMethod, MappingColumn, MessageMapping, MessageValue, Sink, SinkKey, TopicKind,
     TopicSink, TopicStatistics,
 };
 
@@ -21,6 +21,9 @@ pub trait TopicService: Send + Sync {
 
     /// Message counts of a topic.
     fn statistics(&self, sink: &Sink) -> TopicStatistics;
+
+    /// Sends the waiting messages of a topic now.
+    fn retry(&self, sink: &SinkKey);
 }
 
 /// Topic kind of a sink type; `None` for tables.

@@ -229,6 +229,8 @@ impl TopicService for OneProvider {
         of_it.map(|(_, name)| name.to_owned()).collect()
     }
 
+    fn retry(&self, _: &SinkKey) {}
+
     fn statistics(&self, sink: &Sink) -> TopicStatistics {
         TopicStatistics {
             accepted: 10,
