@@ -66,6 +66,24 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         ("forebay_source_rows_total", &["outcome=\"accepted\""], 1.0),
         ("forebay_source_body_bytes_total", &[], 8.0),
         ("forebay_volume_latched", &[], 0.0),
+        (
+            "forebay_staging_calls_total",
+            &["operation=\"write\"", "outcome=\"ok\""],
+            1.0,
+        ),
+        (
+            "forebay_staging_calls_total",
+            &["operation=\"read\"", "outcome=\"failed\""],
+            0.0,
+        ),
+        (
+            "forebay_tasks_total",
+            &["kind=\"api.create.source\"", "outcome=\"success\""],
+            1.0,
+        ),
+        ("forebay_tasks_running", &[], 0.0),
+        ("forebay_template_queued_records", &[], 0.0),
+        ("forebay_templates_blocked", &[], 0.0),
         ("forebay_store_latched", &[], 0.0),
     ] {
         assert_eq!(
