@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::common::PageInfo;
-use crate::dry_run::DryRunCell;
+use crate::dry_run::{DryRunCell, SampleHeader};
 
 /// A page of dead letters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -125,7 +125,12 @@ pub struct DeadLetterCauseView {
 pub struct DeadLetterFilterRequest {
     /// Id of a cause.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 16, max_length = 16, nullable = false)]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        nullable = false,
+        example = "9c1f0a2b3d4e5f60"
+    )]
     pub cause_id: Option<String>,
     /// Error name, with or without `stream.in.`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -191,9 +196,9 @@ pub struct DeadLetterReplayRequest {
     #[schema(min_items = 1, max_items = 1000, nullable = false)]
     pub edits: Option<Vec<DeadLetterEditRequest>>,
     /// Computes the result and changes nothing.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    #[schema(default = false, required = false)]
-    pub dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(default = false, nullable = false)]
+    pub dry_run: Option<bool>,
 }
 
 /// A dead letter with a changed record. What is absent is not changed.
@@ -214,8 +219,8 @@ pub struct DeadLetterEditRequest {
     pub body_base64: Option<String>,
     /// All headers of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub headers: Option<BTreeMap<String, String>>,
+    #[schema(max_items = 1000, nullable = false)]
+    pub headers: Option<Vec<SampleHeader>>,
 }
 
 /// Result of a replay.

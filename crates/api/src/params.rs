@@ -172,7 +172,7 @@ pub struct StartQuery {
 #[into_params(parameter_in = Query)]
 pub struct DeadLetterFilterQuery {
     /// Id of a cause.
-    #[param(default = "", max_length = 16, required = false)]
+    #[param(default = "", max_length = 64, required = false)]
     pub cause_id: String,
     /// Error name, with or without `stream.in.`.
     #[param(default = "", max_length = 64, required = false)]

@@ -11,8 +11,11 @@ interface Edit {
   deadLetterId: string;
   body?: string;
   bodyBase64?: string;
-  headers?: Record<string, string>;
+  headers?: { name: string; value: string }[];
 }
+
+/** The fields of an exported line that are used. */
+type Exported = Omit<Edit, "headers"> & { headers?: Record<string, string> };
 
 /** Downloads all dead letters that pass the filter as one file. */
 export async function exportLetters(path: string, query: string, name: string): Promise<void> {
@@ -49,9 +52,9 @@ export async function importLetters(path: string, text: string): Promise<ReplayR
 
 function parse(line: string, number: number): Edit {
   const wrong = (why: string) => new Failure(0, "", `Line ${number}: ${why}.`, "Nothing was imported. Each line is an object, as the export writes it.");
-  let value: Partial<Edit> | null;
+  let value: Partial<Exported> | null;
   try {
-    value = JSON.parse(line) as Partial<Edit> | null;
+    value = JSON.parse(line) as Partial<Exported> | null;
   } catch (e) {
     throw wrong(`not JSON, ${String(e)}`);
   }
@@ -61,7 +64,7 @@ function parse(line: string, number: number): Edit {
     deadLetterId,
     ...(body === undefined ? {} : { body }),
     ...(bodyBase64 === undefined ? {} : { bodyBase64 }),
-    ...(headers === undefined ? {} : { headers }),
+    ...(headers === undefined ? {} : { headers: Object.entries(headers).map(([name, value]) => ({ name, value })) }),
   };
 }
 

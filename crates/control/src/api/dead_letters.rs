@@ -125,8 +125,8 @@ pub(super) async fn causes(
 /// Exports dead letters with their records, one JSON object per line. An extension of Forebay.
 ///
 /// A page has at most 1000 dead letters and 16 MB of records. If there are more, the header `Link`
-/// has the address of the next page (`rel="next"`). Lines with changed records can be sent back as
-/// `edits` of a replay.
+/// has the address of the next page (`rel="next"`). Changed records can be sent back as `edits` of a
+/// replay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/export", tag = "sink", operation_id = "ExportDeadLetters",
     params(SinkPath, ExportQuery, DeadLetterFilterQuery),

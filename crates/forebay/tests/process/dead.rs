@@ -148,7 +148,7 @@ fn dead_letters_are_grouped_exported_edited_and_imported_once() {
     let exported = std::fs::read_to_string(&file).unwrap();
     assert_eq!(exported.lines().count(), 3, "{exported}");
     assert_eq!(command(&server, "export", &["--cause", no_price]), exported);
-    let priced = exported.replace(r#"\"}}","#, r#"\"},\"price\":5}","#);
+    let priced = exported.replace(r#"\"}}"}"#, r#"\"},\"price\":5}"}"#);
     assert_ne!(priced, exported);
     std::fs::write(&file, &priced).unwrap();
     let dry = command(&server, "import", &[name, "--dry-run"]);

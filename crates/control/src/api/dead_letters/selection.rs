@@ -48,6 +48,7 @@ pub(super) fn replay_of(request: DeadLetterReplayRequest) -> Result<DeadLetterRe
         edits,
         dry_run,
     } = request;
+    let dry_run = dry_run.unwrap_or_default();
     let Some(edits) = edits else {
         let selection = DeadLetterSelectionRequest {
             dead_letter_ids,
@@ -103,7 +104,10 @@ fn edit_of(i: usize, edit: DeadLetterEditRequest) -> Result<DeadLetterEdit, ApiE
     };
     Ok(DeadLetterEdit {
         body,
-        headers: edit.headers,
+        headers: edit.headers.map(|headers| {
+            let headers = headers.into_iter();
+            headers.map(|h| (h.name, h.value)).collect()
+        }),
     })
 }
 

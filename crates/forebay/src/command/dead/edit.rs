@@ -69,7 +69,7 @@ pub(super) fn run(args: &DeadLetterEditArgs, env: Environment) -> Result<(), Cli
                 body: Some(body),
                 ..DeadLetterEditRequest::default()
             }]),
-            dry_run: args.dry_run,
+            dry_run: args.dry_run.then_some(true),
             ..DeadLetterReplayRequest::default()
         };
         let path = queue.path("/replay");

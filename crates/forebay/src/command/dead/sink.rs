@@ -229,7 +229,7 @@ pub(super) async fn replay(
     for ids in ids.chunks(IDS_PER_REQUEST) {
         let request = DeadLetterReplayRequest {
             dead_letter_ids: Some(ids.to_vec()),
-            dry_run: options.dry_run,
+            dry_run: options.dry_run.then_some(true),
             ..DeadLetterReplayRequest::default()
         };
         send(&request).await?;
@@ -237,7 +237,7 @@ pub(super) async fn replay(
     if ids.is_empty() {
         let mut request = DeadLetterReplayRequest {
             filter: set(filter),
-            dry_run: options.dry_run,
+            dry_run: options.dry_run.then_some(true),
             ..DeadLetterReplayRequest::default()
         };
         loop {

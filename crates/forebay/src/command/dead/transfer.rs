@@ -1,11 +1,14 @@
 //! `forebay dead export` and `forebay dead import`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use forebay_api::dead_letter::{DeadLetterEditRequest, DeadLetterReplayRequest, ReplayResponse};
+use forebay_api::dry_run::SampleHeader;
 use reqwest::Method;
+use serde::Deserialize;
 
 use super::filter::{self, DeadLetterFilterArgs};
 use super::sink::{ReplayOptions, ReplaySummary, SinkQueue};
@@ -112,7 +115,7 @@ pub(super) fn import(args: &DeadLetterImportArgs, env: Environment) -> Result<()
         while let Some(batch) = edits.next_batch().map_err(|e| e.in_file(&name))? {
             let request = DeadLetterReplayRequest {
                 edits: Some(batch),
-                dry_run: args.dry_run,
+                dry_run: args.dry_run.then_some(true),
                 ..DeadLetterReplayRequest::default()
             };
             let done: ReplayResponse = api.call(Method::POST, &path, &request).await?;
@@ -131,6 +134,28 @@ struct EditReader<R> {
     number: u64,
     /// An edit that did not fit in the batch before it, with the length of its line.
     next: Option<(DeadLetterEditRequest, usize)>,
+}
+
+/// What an import uses of an exported dead letter.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ExportedLine {
+    dead_letter_id: String,
+    body: Option<String>,
+    body_base64: Option<String>,
+    headers: Option<BTreeMap<String, String>>,
+}
+
+impl From<ExportedLine> for DeadLetterEditRequest {
+    fn from(line: ExportedLine) -> Self {
+        let header = |(name, value): (String, String)| SampleHeader { name, value };
+        Self {
+            dead_letter_id: line.dead_letter_id,
+            body: line.body,
+            body_base64: line.body_base64,
+            headers: line.headers.map(|h| h.into_iter().map(header).collect()),
+        }
+    }
 }
 
 /// Why a line of the file can't be used.
@@ -211,12 +236,12 @@ impl<R: BufRead> EditReader<R> {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let edit = serde_json::from_slice(&line).map_err(|e| {
+            let line: ExportedLine = serde_json::from_slice(&line).map_err(|e| {
                 error(format!(
                     "{e}; expected an object with \"deadLetterId\", as `forebay dead export` writes it"
                 ))
             })?;
-            return Ok(Some((edit, length)));
+            return Ok(Some((line.into(), length)));
         }
     }
 }
