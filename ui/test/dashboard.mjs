@@ -241,7 +241,7 @@ test("dead letters are filtered by cause, edited, exported and imported once", a
   await region.getByLabel("Edited body").fill('{"user":{"id":"zoe"},"price":21}');
   await region.getByRole("button", { name: "Check" }).click();
   await region.getByText("1 dead letter would be replayed").waitFor();
-  await region.getByRole("cell", { name: "21" }).waitFor();
+  await region.getByRole("cell", { name: "21", exact: true }).waitFor();
   await region.getByRole("button", { name: "Replay edited" }).click();
   await page.getByText("1 edited dead letter replayed.").waitFor();
   await region.getByText("None passes the filter.").waitFor();

@@ -10,7 +10,7 @@ fn a_retry_ends_the_backoff_of_a_topic() {
     let dir = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::start();
     let config = format!(
-        "providers:\n  - {{name: hook, type: http, url: '{}'}}\ntopics: {{backoff: 1h, backoffMax: 1h}}\n",
+        "providers:\n  - {{name: hook, type: http, url: '{}', token: hush-hush}}\ntopics: {{backoff: 1h, backoffMax: 1h}}\n",
         endpoint.url()
     );
     std::fs::write(dir.path().join("forebay.yaml"), config).unwrap();
