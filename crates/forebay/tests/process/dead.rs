@@ -99,6 +99,78 @@ fn command(server: &Server, verb: &str, rest: &[&str]) -> String {
     server.ok(&arguments)
 }
 
+/// The ids of the two most frequent causes: no price, and no user.
+fn causes(server: &Server) -> [String; 2] {
+    let causes: Value = serde_json::from_str(&command(server, "causes", &["--json"])).unwrap();
+    let causes = causes["causes"].as_array().unwrap().clone();
+    let counts: Vec<_> = causes
+        .iter()
+        .map(|c| c["count"].as_u64().unwrap())
+        .collect();
+    assert_eq!(counts, [3, 2, 1], "{causes:?}");
+    let [no_price, no_user] =
+        [0, 1].map(|i: usize| causes[i]["causeId"].as_str().unwrap().to_owned());
+    let listed = command(server, "ls", &["--cause", &no_user, "--json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&listed)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let found = command(server, "ls", &["--contains", "u2", "--json"]);
+    assert_eq!(
+        serde_json::from_str::<Value>(&found).unwrap()[0]["causeId"],
+        no_price
+    );
+    [no_price, no_user]
+}
+
+/// Exports the records of a cause, and gives them a price.
+fn export_with_price(server: &Server, cause: &str, name: &str) {
+    command(server, "export", &["--cause", cause, "--output", name]);
+    let exported = std::fs::read_to_string(name).unwrap();
+    assert_eq!(exported.lines().count(), 3, "{exported}");
+    assert_eq!(command(server, "export", &["--cause", cause]), exported);
+    let priced = exported.replace(r#"\"}}"}"#, r#"\"},\"price\":5}"}"#);
+    assert_ne!(priced, exported);
+    std::fs::write(name, &priced).unwrap();
+}
+
+/// Imports the file after dry runs, which change nothing.
+fn import(server: &Server, name: &str) {
+    let dry = command(server, "import", &[name, "--dry-run"]);
+    assert!(
+        dry.starts_with("3 would be replayed, 0 rejected again\n"),
+        "{dry}"
+    );
+    assert!(dry.contains("u1") && dry.contains("10"), "{dry}");
+    assert_eq!(dead(server).len(), 6);
+    let unchanged =
+        run(&mut server.command(&["dead", "replay", "events", "events", "--all", "--dry-run"]));
+    assert_eq!(unchanged.code, Some(1), "{unchanged:?}");
+    assert_eq!(unchanged.stdout, "0 would be replayed, 6 rejected again\n");
+    assert_eq!(
+        command(server, "import", &[name]),
+        "3 replayed, 0 rejected again\n"
+    );
+}
+
+/// Edits the first record of a cause in an editor.
+fn edit_first(server: &Server, cause: &str) {
+    let listed = command(server, "ls", &["--cause", cause, "--json"]);
+    let id = serde_json::from_str::<Value>(&listed).unwrap()[0]["deadLetterId"].clone();
+    let id = id.as_str().unwrap();
+    let mut edit = server.command(&["dead", "edit", "events", "events", id]);
+    edit.env("EDITOR", "sed -i 's/{/{\"user\":{\"id\":\"eve\"},/'");
+    let edited = run(&mut edit);
+    assert_eq!(
+        edited.stdout, "1 replayed, 0 rejected again\n",
+        "{edited:?}"
+    );
+}
+
 #[test]
 fn dead_letters_are_grouped_exported_edited_and_imported_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -114,58 +186,15 @@ fn dead_letters_are_grouped_exported_edited_and_imported_once() {
     server.post(&path, r#"{"price":3}"#);
     server.post(&path, r#"{"price":4}"#);
     server.post(&path, "no JSON");
-    let causes: Value = serde_json::from_str(&command(&server, "causes", &["--json"])).unwrap();
-    let causes = causes["causes"].as_array().unwrap().clone();
-    let counts: Vec<_> = causes
-        .iter()
-        .map(|c| c["count"].as_u64().unwrap())
-        .collect();
-    assert_eq!(counts, [3, 2, 1], "{causes:?}");
-    let [no_price, no_user] = [0, 1].map(|i: usize| causes[i]["causeId"].as_str().unwrap());
-    let listed = command(&server, "ls", &["--cause", no_user, "--json"]);
-    assert_eq!(
-        serde_json::from_str::<Value>(&listed)
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .len(),
-        2
-    );
-    let found = command(&server, "ls", &["--contains", "u2", "--json"]);
-    assert_eq!(
-        serde_json::from_str::<Value>(&found).unwrap()[0]["causeId"],
-        no_price
-    );
+    let [no_price, no_user] = causes(&server);
     wait_for("the counts of the sinks", || {
         let sinks = server.ok(&["dead", "ls"]);
         sinks.contains("6").then_some(())
     });
-
-    // The records without a price get one, in a file.
     let file = dir.path().join("letters.ndjson");
     let name = file.to_str().unwrap();
-    command(&server, "export", &["--cause", no_price, "--output", name]);
-    let exported = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(exported.lines().count(), 3, "{exported}");
-    assert_eq!(command(&server, "export", &["--cause", no_price]), exported);
-    let priced = exported.replace(r#"\"}}"}"#, r#"\"},\"price\":5}"}"#);
-    assert_ne!(priced, exported);
-    std::fs::write(&file, &priced).unwrap();
-    let dry = command(&server, "import", &[name, "--dry-run"]);
-    assert!(
-        dry.starts_with("3 would be replayed, 0 rejected again\n"),
-        "{dry}"
-    );
-    assert!(dry.contains("u1") && dry.contains("10"), "{dry}");
-    assert_eq!(dead(&server).len(), 6);
-    let unchanged =
-        run(&mut server.command(&["dead", "replay", "events", "events", "--all", "--dry-run"]));
-    assert_eq!(unchanged.code, Some(1), "{unchanged:?}");
-    assert_eq!(unchanged.stdout, "0 would be replayed, 6 rejected again\n");
-    assert_eq!(
-        command(&server, "import", &[name]),
-        "3 replayed, 0 rejected again\n"
-    );
+    export_with_price(&server, &no_price, name);
+    import(&server, name);
     // The same file again, also after a kill: nothing is delivered twice.
     let again = run(&mut server.command(&["dead", "import", "events", "events", name]));
     assert_eq!(again.stdout, "0 replayed, 0 rejected again\n");
@@ -179,19 +208,10 @@ fn dead_letters_are_grouped_exported_edited_and_imported_once() {
     let server = Server::start(&data);
     let again = command(&server, "import", &[name]);
     assert_eq!(again, "0 replayed, 0 rejected again\n");
-
     // One is edited by hand, the others of its cause are dropped, and so is the last by a filter.
-    let id = serde_json::from_str::<Value>(&listed).unwrap()[0]["deadLetterId"].clone();
-    let id = id.as_str().unwrap();
-    let mut edit = server.command(&["dead", "edit", "events", "events", id]);
-    edit.env("EDITOR", "sed -i 's/{/{\"user\":{\"id\":\"eve\"},/'");
-    let edited = run(&mut edit);
+    edit_first(&server, &no_user);
     assert_eq!(
-        edited.stdout, "1 replayed, 0 rejected again\n",
-        "{edited:?}"
-    );
-    assert_eq!(
-        command(&server, "drop", &["--cause", no_user]),
+        command(&server, "drop", &["--cause", &no_user]),
         "1 dropped\n"
     );
     assert_eq!(

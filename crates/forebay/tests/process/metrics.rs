@@ -58,6 +58,12 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         let shown = metrics(&server);
         (value(&shown, "forebay_sink_records_total", &imported) == Some(1.0)).then_some(shown)
     });
+    values_are_right(&shown);
+    all_are_documented(&shown);
+    public_series_name_no_project(&server);
+}
+
+fn values_are_right(shown: &str) {
     for (name, labels, expected) in [
         ("forebay_sink_pending_records", &SINK[..], 0.0),
         ("forebay_sink_lag_seconds", &SINK[..], 0.0),
@@ -87,7 +93,7 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         ("forebay_store_latched", &[], 0.0),
     ] {
         assert_eq!(
-            value(&shown, name, labels),
+            value(shown, name, labels),
             Some(expected),
             "{name}\n{shown}"
         );
@@ -104,12 +110,10 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         "forebay_ack_seconds_count",
     ] {
         assert!(
-            value(&shown, name, &[]).is_some_and(|v| v > 0.0),
+            value(shown, name, &[]).is_some_and(|v| v > 0.0),
             "{name}\n{shown}"
         );
     }
-    all_are_documented(&shown);
-    public_series_name_no_project(&server);
 }
 
 fn all_are_documented(shown: &str) {
