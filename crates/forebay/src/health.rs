@@ -32,11 +32,11 @@ pub(crate) struct HealthChecks {
 }
 
 impl HealthChecks {
-    pub(crate) fn new(repo: Repo, log: Log, definitions: FollowerState) -> Self {
+    pub(crate) fn new(repo: &Repo, log: &Log, definitions: &FollowerState) -> Self {
         Self {
-            repo,
-            log,
-            definitions,
+            repo: repo.clone(),
+            log: log.clone(),
+            definitions: definitions.clone(),
             progress: None,
         }
     }

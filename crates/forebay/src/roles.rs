@@ -183,11 +183,7 @@ impl RunningNode {
         let memory_limiter = MemoryLimiter::new(config.source.http.max_bytes_in_flight.0);
         let pipelines =
             PipelineShared::with_taps(Arc::clone(&memory_limiter), Arc::clone(dispatcher.taps()));
-        let mut health = HealthChecks::new(
-            base.repo.clone(),
-            base.log.clone(),
-            base.definitions.clone(),
-        );
+        let mut health = HealthChecks::new(&base.repo, &base.log, &base.definitions);
         let (mut http, mut source) = (None, config.source.http.listen);
         if config.has(NodeRole::Source) {
             let shared = (&pipelines, &topics.topics);

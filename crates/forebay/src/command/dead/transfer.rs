@@ -259,7 +259,7 @@ mod tests {
     fn edits_are_read_in_batches_that_fit() {
         let large = REQUEST_BYTES / 2;
         let mut text: String = (0..150).map(|i| line(i, 1)).collect();
-        text.push_str("\n");
+        text.push('\n');
         text.extend([
             line(150, large),
             line(151, large),
