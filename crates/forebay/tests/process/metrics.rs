@@ -1,12 +1,15 @@
 //! Metrics of a running server: complete, documented, and right about sinks that fail.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_test_support::{HttpClient, HttpEndpoint, http_response};
 
+use crate::job;
 use crate::redirects::serving;
-use crate::server::{Server, forebay_with, run, wait_for};
+use crate::server::{Server, forebay, forebay_with, run, wait_for};
 
 /// Value of the series with this name and these labels.
 fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
@@ -217,5 +220,76 @@ fn status_names_the_failure(server: &Server) {
         "volume ",
     ] {
         assert!(status.stdout.contains(part), "{part}: {status:?}");
+    }
+}
+
+#[test]
+fn jobs_and_buffers_show_metrics_in_a_file_and_on_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("a.jsonl"), job::lines(10)).unwrap();
+    let definition = job::job(dir.path(), "{ type: files, paths: ['*.jsonl'] }");
+    let ended = forebay_with(&[
+        "job",
+        "run",
+        &definition,
+        "--metrics-file",
+        &file("job.prom"),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let shown = std::fs::read_to_string(file("job.prom")).unwrap();
+    for (name, labels, expected) in [
+        (
+            "forebay_job_records_total",
+            &["outcome=\"written\""][..],
+            10.0,
+        ),
+        ("forebay_job_records_total", &["outcome=\"dead\""], 0.0),
+        ("forebay_job_running", &["job=\"job\""], 0.0),
+        ("forebay_job_success", &[], 1.0),
+    ] {
+        assert_eq!(
+            value(&shown, name, labels),
+            Some(expected),
+            "{name}\n{shown}"
+        );
+    }
+    assert!(value(&shown, "forebay_job_end_timestamp_seconds", &[]).unwrap() > 1e9);
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut command = forebay();
+    command.args(["buffer", "send", "--topic", "t", "--dir", &file("buffer")]);
+    command.args([
+        "--file",
+        &file("out"),
+        "--metrics-file",
+        &file("buffer.prom"),
+    ]);
+    command.args(["--metrics-listen", &address.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"1\n2\n3\n").unwrap();
+    let delivered = ["partition=\"t\"", "outcome=\"delivered\""];
+    let is_delivered =
+        |shown: &str| value(shown, "forebay_buffer_messages_total", &delivered) == Some(3.0);
+    wait_for("the messages on the port", || {
+        let response = HttpClient::new(address)
+            .send("GET", "/metrics", &[], b"")
+            .ok()?;
+        is_delivered(&String::from_utf8(response.body).unwrap()).then_some(())
+    });
+    // The end of the input ends the command.
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    let shown = std::fs::read_to_string(file("buffer.prom")).unwrap();
+    assert!(is_delivered(&shown), "{shown}");
+    for name in [
+        "forebay_buffer_waiting_messages",
+        "forebay_buffer_failing",
+        "forebay_buffer_disk_failed",
+    ] {
+        assert_eq!(value(&shown, name, &[]), Some(0.0), "{name}\n{shown}");
     }
 }

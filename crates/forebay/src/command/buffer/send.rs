@@ -182,7 +182,12 @@ impl BufferCommonArgs {
     /// Writes the status and the metrics.
     fn show(&self, provider: &str, now: &BufferStats, before: Option<&BufferStats>) {
         BufferStatus::from_stats(provider, now, before).write(&self.place.dir);
-        if let Err(error) = self.metrics.write(|| monitoring::buffer(now)) {
+        // A closed buffer has no partitions any more: the file keeps their last values.
+        let written = match now.partitions.is_empty() {
+            true => Ok(()),
+            false => self.metrics.write(|| monitoring::buffer(now)),
+        };
+        if let Err(error) = written {
             terminal::note(error.message());
         }
     }
@@ -190,6 +195,7 @@ impl BufferCommonArgs {
     /// Delivers the queued messages and writes the status every second meanwhile.
     fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), CliError> {
         let dir = &self.place.dir;
+        self.metrics.write(|| monitoring::buffer(&buffer.stats()))?;
         let (end, ended) = mpsc::sync_channel::<()>(0);
         let closed = std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -208,7 +214,6 @@ impl BufferCommonArgs {
             drop(end);
             closed
         });
-        self.metrics.write(|| monitoring::buffer(&buffer.stats()))?;
         match &closed {
             Err(WriteError::Undelivered { cause, .. }) => {
                 BufferStatus::write_undelivered(dir, cause)
