@@ -131,7 +131,23 @@ export interface DeadLetterSummary {
   column: string;
   error: string;
   message: string;
+  causeId: string;
   size: number;
+}
+/** Dead letters with the same error, except for values in it. */
+export interface Cause {
+  causeId: string;
+  message: string;
+  count: number;
+  lastReceivedAt: string;
+}
+export interface ReplayResult {
+  replayed: number;
+  rejected: { deadLetterId: string; message: string }[];
+  skippedIds?: string[];
+  /** Of a dry run. */
+  rows?: { deadLetterId: string; row: { name: string; value: string }[] }[];
+  moreAfterId?: string;
 }
 export interface DeadLetter extends DeadLetterSummary {
   clientIp: string;
@@ -215,13 +231,12 @@ async function failure(response: Response): Promise<Failure> {
 }
 
 /** Sends a request with a given token. */
-export async function ask<T>(
-  token: string,
-  method: string,
-  path: string,
-  body?: unknown,
-  signal?: AbortSignal,
-): Promise<T> {
+export async function ask<T>(token: string, method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const text = await (await send(token, method, path, body, signal)).text();
+  return (text === "" ? undefined : JSON.parse(text)) as T;
+}
+
+async function send(token: string, method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const headers: Record<string, string> = { "X-StorageApi-Token": token };
   const init: RequestInit = { method, headers, cache: "no-store", credentials: "omit", signal: signal ?? null };
   if (body !== undefined) {
@@ -239,15 +254,25 @@ export async function ask<T>(
   // The header has whole seconds: ignore smaller differences.
   if (!Number.isNaN(date)) skew = Math.abs(date - Date.now()) > 1500 ? date - Date.now() : 0;
   if (!response.ok) throw await failure(response);
-  const text = await response.text();
-  return (text === "" ? undefined : JSON.parse(text)) as T;
+  return response;
 }
 
 /** Sends a request; ends the session if the server rejects its token. */
-export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export const call = <T,>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> =>
+  inSession((token) => ask<T>(token, method, path, body, signal));
+
+/** A page of lines, and the query of the next one. */
+export const lines = (path: string): Promise<{ text: string; next?: string }> =>
+  inSession(async (token) => {
+    const response = await send(token, "GET", path);
+    const next = /^<([^>]*)>; rel="next"$/.exec(response.headers.get("Link") ?? "")?.[1];
+    return { text: await response.text(), ...(next ? { next } : {}) };
+  });
+
+async function inSession<T>(act: (token: string) => Promise<T>): Promise<T> {
   const token = session.token() ?? "";
   try {
-    return await ask<T>(token, method, path, body, signal);
+    return await act(token);
   } catch (error) {
     if (error instanceof Failure && error.status === 401 && session.token() === token) {
       session.close();

@@ -2,6 +2,7 @@
 // the process test `dashboard` of the binary starts it and runs this.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { promisify } from "node:util";
 import { api, browser, errors, fits, go, heading, login, open, ORIGIN, post, requests, shots, task, TOKEN, until, visit } from "./browser.mjs";
@@ -213,6 +214,53 @@ test("dead letters are listed, shown, dropped, fixed and replayed", async () => 
   await until("delivery of the replayed records", async () => {
     const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/reconciliation`);
     return balance.holds && balance.inFlight === 0 && balance.dead === 0 && balance.expired === 1;
+  });
+  await page.context().close();
+});
+
+test("dead letters are filtered by cause, edited, exported and imported once", async () => {
+  for (const record of [{ user: { id: "zoe" }, price: "x" }, { price: 1 }, { user: { id: "kim" }, price: "y" }]) {
+    assert.equal(await post(urls.checkout, record), 200);
+  }
+  const page = await visit("#/sources/checkout/sinks/orders");
+  await heading(page, "Orders");
+  const region = page.getByRole("region", { name: "Dead letters" });
+  const rows = region.locator("table.dead-letters tbody tr:not(.details)");
+  await until("three dead letters", async () => (await rows.count()) === 3);
+  const causes = region.getByRole("list", { name: "Causes" });
+  await causes.getByRole("button", { name: 'path "user.id" not found' }).click();
+  await until("one of the cause", async () => (await rows.count()) === 1);
+  await region.getByRole("button", { name: "Drop filtered" }).waitFor();
+  await region.getByRole("button", { name: "Clear filter" }).click();
+  await region.getByLabel("Contains").fill("zoe");
+  await region.getByRole("button", { name: "Filter", exact: true }).click();
+  await until("one with the text", async () => (await rows.count()) === 1);
+  await shots(page, "sink-dead-letters-filtered");
+  await rows.nth(0).getByRole("button", { name: /^Show/ }).click();
+  await region.getByRole("button", { name: "Edit and replay" }).click();
+  await region.getByLabel("Edited body").fill('{"user":{"id":"zoe"},"price":21}');
+  await region.getByRole("button", { name: "Check" }).click();
+  await region.getByText("1 dead letter would be replayed").waitFor();
+  await region.getByRole("cell", { name: "21", exact: true }).waitFor();
+  await region.getByRole("button", { name: "Replay edited" }).click();
+  await page.getByText("1 edited dead letter replayed.").waitFor();
+  await region.getByText("None passes the filter.").waitFor();
+  await region.getByRole("button", { name: "Clear filter" }).click();
+  await until("two dead letters", async () => (await rows.count()) === 2);
+  const [download] = await Promise.all([page.waitForEvent("download"), region.getByRole("button", { name: "Export all (NDJSON)" }).click()]);
+  const exported = await readFile(await download.path(), "utf8");
+  assert.equal(exported.trim().split("\n").length, 2);
+  const file = { name: "fixed.ndjson", mimeType: "application/x-ndjson", buffer: Buffer.from(exported.replace('\\"y\\"', "5")) };
+  await region.getByLabel("Import edited records").setInputFiles(file);
+  await page.getByText("1 dead letter replayed from fixed.ndjson.").waitFor();
+  await region.getByText("The mapping still rejects these.").waitFor();
+  await region.getByLabel("Import edited records").setInputFiles(file);
+  await region.getByText("1 dead letter skipped: replayed or dropped before.").waitFor();
+  await region.getByRole("button", { name: "Drop all" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Drop permanently" }).click();
+  await until("each of them once", async () => {
+    const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/reconciliation`);
+    return balance.holds && balance.inFlight === 0 && balance.dead === 0 && balance.expired === 2;
   });
   await page.context().close();
 });

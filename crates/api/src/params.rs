@@ -149,6 +149,66 @@ impl ListQuery {
     }
 }
 
+/// Page of an export.
+#[derive(Clone, Debug, Serialize, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// Return items after this id.
+    #[serde(default)]
+    #[param(default = "", required = false)]
+    pub after_id: String,
+    /// Maximum number of items; a page has at most 16 MB of records, too.
+    #[param(minimum = 1, maximum = 1000, default = 1000, required = false)]
+    pub limit: u32,
+}
+
+/// Start of a list that is not limited in the number of its items.
+#[derive(Clone, Debug, Serialize, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub struct StartQuery {
+    /// Return items after this id.
+    #[serde(default)]
+    #[param(default = "", required = false)]
+    pub after_id: String,
+}
+
+/// Conditions on dead letters; all that are set must hold.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", default)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLetterFilterQuery {
+    /// Id of a cause.
+    #[param(default = "", max_length = 64, required = false)]
+    pub cause_id: String,
+    /// Error name, with or without `stream.in.`.
+    #[param(default = "", max_length = 64, required = false)]
+    pub error: String,
+    /// The column that failed.
+    #[param(default = "", max_length = 256, required = false)]
+    pub column: String,
+    /// A text in the record or in the message.
+    #[param(default = "", max_length = 256, required = false)]
+    pub contains: String,
+    /// Received at this time or later.
+    #[param(
+        default = "",
+        max_length = 64,
+        required = false,
+        example = "2026-11-21T05:01:49Z"
+    )]
+    pub received_from: String,
+    /// Received before this time.
+    #[param(
+        default = "",
+        max_length = 64,
+        required = false,
+        example = "2026-11-21T05:01:49Z"
+    )]
+    pub received_to: String,
+}
+
 /// Options of the deletion of a source.
 #[derive(Clone, Debug, Serialize, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

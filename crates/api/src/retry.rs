@@ -12,6 +12,10 @@ pub struct RetryResponse {
     pub files: u64,
     /// Slices with a failed upload.
     pub slices: u64,
+    /// Of a topic: messages that wait for their delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub messages: Option<u64>,
 }
 
 /// A file whose rows become dead letters.

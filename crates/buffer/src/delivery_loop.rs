@@ -115,6 +115,9 @@ impl DeliveryLoop {
         if stop {
             return self.wind_down(now);
         }
+        if self.partition.take_retry() {
+            self.backoff.clear();
+        }
         let mut sent = false;
         if self.backoff.is_over(now) {
             sent = self.send_some(now);

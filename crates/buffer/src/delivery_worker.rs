@@ -82,6 +82,12 @@ impl DeliveryWorker {
         self.partition.wake_worker();
     }
 
+    /// Ends the backoff after a failure: messages that wait are sent now. The next failure begins with
+    /// the shortest backoff. A delay that the provider has requested is enforced by the provider.
+    pub fn retry_now(&self) {
+        self.partition.retry_now();
+    }
+
     /// Freezes the cursor on disk, or releases it. While it is frozen, messages appended since stay
     /// readable in the log; a crash repeats the messages delivered meanwhile.
     pub fn hold_cursor(&self, held: bool) {

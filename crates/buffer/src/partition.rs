@@ -60,6 +60,8 @@ pub(crate) struct WorkerMailbox {
     pub(crate) outcomes: Vec<(u64, BatchOutcome)>,
     notified: bool,
     pub(crate) stop: bool,
+    /// Whether the backoff is to end now.
+    retry: bool,
     /// Whether the worker sleeps; otherwise no wake-up is needed.
     asleep: bool,
     /// Whether it sleeps through a backoff, which new messages do not end.
@@ -194,6 +196,18 @@ impl PartitionState {
     pub(crate) fn stop(&self) {
         self.mailbox.lock().stop = true;
         self.wakeup.notify_one();
+    }
+
+    /// Ends the worker's backoff.
+    pub(crate) fn retry_now(&self) {
+        let mut mailbox = self.mailbox.lock();
+        mailbox.retry = true;
+        self.wake_up(mailbox);
+    }
+
+    /// Whether the backoff is to end now; once.
+    pub(crate) fn take_retry(&self) -> bool {
+        std::mem::take(&mut self.mailbox.lock().retry)
     }
 
     /// Waits for outcomes or a wake-up, at most `limit`; if `paused`, not for new messages.

@@ -10,6 +10,7 @@
 //!
 //! `clippy.toml` bans `reqwest::Client` everywhere else, as it follows redirects by itself.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use forebay_model::Timestamp;
@@ -57,7 +58,11 @@ pub struct HttpClientConfig {
 /// HTTP client. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    inner: reqwest::Client,
+    /// For addresses without TLS.
+    plain: reqwest::Client,
+    /// For addresses with TLS. Reads the CA certificates of the machine, which may have none, so it is
+    /// built when it is needed.
+    secure: Arc<OnceLock<Result<reqwest::Client, String>>>,
     config: HttpClientConfig,
 }
 
@@ -70,27 +75,61 @@ pub enum HttpHop {
     Redirect(Option<Duration>),
 }
 
+/// Error of a machine without CA certificates.
+const NO_AUTHORITIES: &str = "https needs CA certificates, and this machine has none: install the package ca-certificates, or set SSL_CERT_FILE to a PEM file";
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only place that builds a client, without automatic redirects"
+)]
+fn builder(config: &HttpClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(config.timeout)
+        .connect_timeout(config.timeout)
+        .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
+}
+
 impl HttpClient {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the only place that builds a client, without automatic redirects"
-    )]
     pub fn new(config: HttpClientConfig) -> Result<Self, String> {
-        let inner = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(config.timeout)
-            .tls_certs_merge(config.authorities.iter().cloned())
-            .connect_timeout(config.timeout)
-            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| causes("can't set up the HTTP client", &e))?;
-        Ok(Self { inner, config })
+        let plain = builder(&config).tls_certs_only([]).build();
+        Ok(Self {
+            plain: plain.map_err(|e| causes("can't set up the HTTP client", &e))?,
+            secure: Arc::default(),
+            config,
+        })
+    }
+
+    /// Checks that requests to an address can be sent: `https` needs CA certificates.
+    ///
+    /// # Errors
+    /// What is missing, for users.
+    pub fn prepare(&self, url: &Url) -> Result<(), String> {
+        self.client(url).map(drop)
+    }
+
+    fn client(&self, url: &Url) -> Result<&reqwest::Client, String> {
+        if url.scheme() != "https" {
+            return Ok(&self.plain);
+        }
+        let secure = self.secure.get_or_init(|| {
+            let authorities = self.config.authorities.iter().cloned();
+            let built = builder(&self.config).tls_certs_merge(authorities).build();
+            built.map_err(|e| {
+                let text = causes("can't set up TLS", &e);
+                match text.contains("No CA certificates") {
+                    true => NO_AUTHORITIES.to_owned(),
+                    false => text,
+                }
+            })
+        });
+        secure.as_ref().map_err(Clone::clone)
     }
 
     /// Moves user and password of a URL into a configured header, unless one exists.
     pub(crate) fn take_credentials(&mut self, url: &mut Url) {
         // reqwest decodes them.
-        let Ok(request) = self.inner.get(url.clone()).build() else {
+        let Ok(request) = self.plain.get(url.clone()).build() else {
             return;
         };
         *url = request.url().clone();
@@ -144,7 +183,8 @@ impl HttpClient {
             body,
         } = request;
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let mut request = self.inner.request(method, url.clone());
+        let client = self.client(&url).map_err(HttpError::unanswered)?;
+        let mut request = client.request(method, url.clone());
         request = request
             .headers(self.with_configured(headers))
             .timeout(STREAM_TIMEOUT);
@@ -200,7 +240,8 @@ impl HttpCall {
             body,
         } = self.request.clone();
         let has_body = body.is_some();
-        let mut request = self.client.inner.request(method.clone(), url.clone());
+        let client = self.client.client(&url).map_err(HttpError::unanswered)?;
+        let mut request = client.request(method.clone(), url.clone());
         request = request.headers(self.client.with_configured(headers));
         if let Some(body) = body {
             request = request.body(body);

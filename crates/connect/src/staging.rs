@@ -14,6 +14,7 @@ mod error;
 #[cfg(feature = "s3")]
 pub mod keys;
 mod local;
+pub mod metrics;
 #[cfg(feature = "s3")]
 mod s3;
 #[cfg(feature = "s3")]
@@ -27,6 +28,7 @@ pub use s3::bucket;
 #[cfg(feature = "s3")]
 pub use settings::S3Settings;
 
+use self::metrics::measured;
 pub use upload::UploadStream;
 
 pub type DownloadStream = BoxStream<'static, Result<Bytes, StagingError>>;
@@ -122,12 +124,14 @@ impl Staging {
     /// When the storage fails, or the stream does ([`StagingErrorKind::Input`]).
     pub async fn put(&self, path: &str, stream: UploadStream<'_>) -> Result<u64, StagingError> {
         let location = self.location("write", path)?;
-        let bytes = upload::put(&*self.store, &location, stream)
-            .await
-            .map_err(|failure| match failure {
+        let put = async {
+            let put = upload::put(&*self.store, &location, stream).await;
+            put.map_err(|failure| match failure {
                 upload::UploadFailure::Input(e) => StagingError::input(&self.root.name, path, e),
                 upload::UploadFailure::Store(e) => self.failed("write", path, e).for_write(),
-            })?;
+            })
+        };
+        let bytes = measured("write", put).await?;
         tracing::debug!(path, bytes, "object staged");
         Ok(bytes)
     }
@@ -139,11 +143,11 @@ impl Staging {
     /// same ways.
     pub async fn get(&self, path: &str) -> Result<DownloadStream, StagingError> {
         let location = self.location("read", path)?;
-        let object = self
-            .store
-            .get(&location)
-            .await
-            .map_err(|e| self.failed("read", path, e))?;
+        let get = async {
+            let object = self.store.get(&location).await;
+            object.map_err(|e| self.failed("read", path, e))
+        };
+        let object = measured("read", get).await?;
         let (this, path) = (self.clone(), path.to_owned());
         let chunks = match object.payload {
             GetResultPayload::File(file, _) => local::chunks(file),
@@ -157,12 +161,15 @@ impl Staging {
     /// Size of an object; `None` if it doesn't exist.
     pub async fn size(&self, path: &str) -> Result<Option<u64>, StagingError> {
         let location = self.location("look up", path)?;
-        match self.store.head(&location).await {
-            Ok(meta) => Ok(Some(meta.size)),
-            // A HEAD response has no body that tells a missing object from a missing bucket.
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(self.failed("look up", path, e)),
-        }
+        measured("look up", async {
+            match self.store.head(&location).await {
+                Ok(meta) => Ok(Some(meta.size)),
+                // A HEAD response has no body that tells a missing object from a missing bucket.
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(e) => Err(self.failed("look up", path, e)),
+            }
+        })
+        .await
     }
 
     /// Deletes an object. A missing object is no error.
@@ -171,13 +178,16 @@ impl Staging {
         if let Some(folder) = &self.root.local {
             folder.sweep(path).await;
         }
-        match self.store.delete(&location).await {
-            Ok(()) => Ok(()),
-            Err(e) => match self.failed("delete", path, e) {
-                e if e.kind() == StagingErrorKind::Missing => Ok(()),
-                e => Err(e),
-            },
-        }
+        measured("delete", async {
+            match self.store.delete(&location).await {
+                Ok(()) => Ok(()),
+                Err(e) => match self.failed("delete", path, e) {
+                    e if e.kind() == StagingErrorKind::Missing => Ok(()),
+                    e => Err(e),
+                },
+            }
+        })
+        .await
     }
 
     /// All objects below a prefix of complete path segments; an empty prefix lists all.

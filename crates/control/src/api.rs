@@ -70,8 +70,8 @@ use utoipa_axum::routes;
 
 pub use config::{ApiConfig, is_http_url};
 pub use dead_letters::{
-    DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
-    DiscardSummary, ReplaySummary,
+    DeadLetterEntries, DeadLetterEntry, DeadLetterQuery, DeadLetterReplay, DeadLetterSelection,
+    DeadLetterService, DeadLetterServiceError, DiscardSummary, ReplaySummary,
 };
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use mapping::mapping_from_request;
@@ -183,6 +183,8 @@ fn routes() -> OpenApiRouter<SharedApi> {
         .routes(routes!(retry::retry_sink))
         .routes(routes!(retry::reject_file))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::causes))
+        .routes(routes!(dead_letters::export))
         .routes(routes!(dead_letters::get))
         .routes(routes!(dead_letters::replay))
         .routes(routes!(dead_letters::discard))

@@ -5,6 +5,7 @@ pub mod api;
 pub mod auth;
 mod compat;
 pub mod coordinator;
+pub mod metrics;
 pub mod sink_monitor;
 pub mod sink_status;
 mod task;

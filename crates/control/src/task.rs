@@ -18,8 +18,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::metrics::RunningTask;
 
 /// Shown to the client when the cause is internal; the log has it.
 const UNKNOWN: &str = "Unknown error";
@@ -153,7 +156,9 @@ impl TaskRunner {
             // The client has disconnected; the work continues.
             drop(reply.send(stored));
             if go_on {
+                let (running, begun) = (RunningTask::begin(), Instant::now());
                 let outcome = tasks.run(&recording, work).await;
+                running.finish(recording.kind.clone(), outcome.is_ok(), begun.elapsed());
                 // Unlock before recording the end: a client that reads the end may start the next
                 // task at once.
                 drop(lock);

@@ -8,8 +8,10 @@
 //! dead letter is delivered once (`docs/adr/0606-…`).
 
 mod block_builder;
+mod edit;
 mod error;
 mod reader;
+mod render;
 mod rows;
 
 use std::fmt;
@@ -20,19 +22,20 @@ use forebay_meta::catalog::dead_letters::{
     DeadLetterOutcome, DeadLetterResolution, DeadLetterResolveError,
 };
 use forebay_meta::{FileError, Repo};
+use forebay_model::failpoint::{self, FailPoint};
 use forebay_model::{
-    BlockCompression, Clock, DeadLetterSelection, DiscardReport, Mapping, ReplayReport, SinkKey,
-    SliceKey, Statistics, VolumeId,
+    CauseReport, Clock, DeadLetterEdit, DeadLetterFacts, DeadLetterFilter, DeadLetterQuery,
+    DeadLetterReplay, DiscardReport, ReplayReport, SinkKey, SliceKey, Statistics, VolumeId,
 };
 use forebay_record::block::decode;
 use forebay_record::dead_letter::decode_block;
-use forebay_record::{CompiledMapping, DeadLetter, RandomBits, RecordContext, RowLimits};
+use forebay_record::{DeadLetter, RandomBits, RowLimits};
 use tokio::sync::Mutex;
 
-use block_builder::{BlockBuilder, write_row};
 pub use error::DeadLetterError;
-pub(crate) use reader::{BlockContent, DeadLetterReader, SelectedDeadLetters, unreadable};
-pub use reader::{SELECTION_MAX, StoredDeadLetter};
+pub use reader::{BlockContent, CAUSES_MAX, SCAN_MAX, SELECTION_MAX, StoredDeadLetter};
+pub(crate) use reader::{DeadLetterReader, SelectedDeadLetters, unreadable};
+use render::{RenderedDeadLetters, ReplayMapping};
 
 use forebay_ingest::pipeline::{AppendOutcome, Appender, BlockAppendError, BlockToAppend};
 use forebay_ingest::streams::{compression, dead_letter_stream};
@@ -85,27 +88,46 @@ impl BlockContent for DeadLetter {
         Ok(dead_letters)
     }
 
-    fn size(&self) -> usize {
-        self.body.len()
+    fn facts(&self) -> DeadLetterFacts<'_> {
+        DeadLetterFacts {
+            received: self.request.received,
+            column: &self.column,
+            error: &self.error,
+            message: self.message.as_str().into(),
+            body: &self.body,
+        }
+    }
+
+    fn edit(&mut self, edit: &DeadLetterEdit) -> Result<(), String> {
+        edit::edit_record(self, edit)
     }
 }
 
-/// Rows of dead letters, as blocks.
-struct RenderedDeadLetters {
-    blocks: Vec<BlockToAppend>,
-    dead_letters: Vec<u64>,
-    rejected: Vec<(u64, String)>,
-}
-
 impl SinkDeadLetters {
-    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`].
+    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`], with the last
+    /// one that was read if there are more.
     pub async fn list(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<StoredDeadLetter<DeadLetter>>, DeadLetterError> {
-        Ok(self.select(sink, selection, limit).await?.dead_letters)
+    ) -> Result<(Vec<StoredDeadLetter<DeadLetter>>, Option<u64>), DeadLetterError> {
+        let found = self.select(sink, query, limit).await?;
+        Ok((found.dead_letters, found.more_after))
+    }
+
+    /// Counts unresolved dead letters by their causes; reads at most [`SCAN_MAX`].
+    pub async fn causes(
+        &self,
+        sink: &SinkKey,
+        after: Option<u64>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport, DeadLetterError> {
+        let filter = filter.clone();
+        self.read(sink, move |reader| {
+            reader.causes::<DeadLetter>(after, &filter)
+        })
+        .await
     }
 
     /// Replays dead letters with the current mapping, at most [`SELECTION_MAX`] per call.
@@ -115,41 +137,41 @@ impl SinkDeadLetters {
     pub async fn replay(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        replay: &DeadLetterReplay,
     ) -> Result<ReplayReport, DeadLetterError> {
         let _lock = self.lock.lock().await;
         self.reject_while_moving_rows(sink).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let found = self.select(sink, selection, SELECTION_MAX).await?;
+            let mut found = self.select_for(sink, replay).await?;
+            let edited = found.edit(&replay.edits);
             let now = self.clock.now();
             let (slice, file) = self.repo.new_replay_slice(sink, &self.volume, now).await?;
-            let mapping = CompiledMapping::compile_checked(&file.table.mapping, &self.limits);
-            let compression = file.settings.compression();
-            let by = (&mapping, &file.table.mapping);
-            let rendered = self
-                .render_blocks(by, compression, &found.dead_letters)
-                .await?;
+            let mapping = ReplayMapping::new(&file, &self.limits, replay.dry_run);
+            let rendered = self.render(&mapping, &found.dead_letters).await?;
+            let RenderedDeadLetters {
+                blocks,
+                dead_letters,
+                rejected,
+                rows,
+            } = rendered;
             let done = ReplayReport {
-                replayed: rendered.dead_letters.len() as u64,
-                rejected: rendered.rejected,
+                replayed: dead_letters.len() as u64,
+                rejected: edited.into_iter().chain(rejected).collect(),
+                skipped: found.skipped,
+                rows,
                 more_after: found.more_after,
             };
-            if rendered.dead_letters.is_empty() {
+            if dead_letters.is_empty() || replay.dry_run {
                 return Ok(done);
             }
-            let stored = self.append_blocks(&slice, rendered.blocks).await;
-            let result = match stored {
-                Ok(statistics) => {
-                    let end = DeadLetterOutcome::Replayed(slice.clone(), statistics);
-                    self.resolve(sink, rendered.dead_letters, found.lost, end)
-                        .await
-                }
-                Err(e) => Err(e),
-            };
-            match result {
+            match self
+                .deliver(sink, &slice, blocks, dead_letters, found.lost)
+                .await
+            {
                 Ok(()) => {
+                    failpoint::at(FailPoint::ReplayResolved);
                     self.trim_resolved(sink).await;
                     return Ok(done);
                 }
@@ -173,6 +195,21 @@ impl SinkDeadLetters {
         }
     }
 
+    /// Makes the blocks a slice, and resolves the dead letters.
+    async fn deliver(
+        &self,
+        sink: &SinkKey,
+        slice: &SliceKey,
+        blocks: Vec<BlockToAppend>,
+        dead_letters: Vec<u64>,
+        lost: Vec<(u64, u64)>,
+    ) -> Result<(), DeadLetterError> {
+        let statistics = self.append_blocks(slice, blocks).await?;
+        failpoint::at(FailPoint::ReplayAppended);
+        let end = DeadLetterOutcome::Replayed(slice.clone(), statistics);
+        self.resolve(sink, dead_letters, lost, end).await
+    }
+
     /// Drops dead letters, at most [`SELECTION_MAX`] per call.
     ///
     /// # Errors
@@ -180,11 +217,11 @@ impl SinkDeadLetters {
     pub async fn discard(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
     ) -> Result<DiscardReport, DeadLetterError> {
         let _lock = self.lock.lock().await;
         self.reject_while_moving_rows(sink).await?;
-        let found = self.select(sink, selection, SELECTION_MAX).await?;
+        let found = self.select(sink, query, SELECTION_MAX).await?;
         let dead_letters: Vec<u64> = found.numbers().collect();
         let dropped = dead_letters.len() as u64;
         if dropped > 0 || !found.lost.is_empty() {
@@ -201,73 +238,48 @@ impl SinkDeadLetters {
     async fn select(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
         max: usize,
     ) -> Result<SelectedDeadLetters<DeadLetter>, DeadLetterError> {
+        let query = query.clone();
+        self.read(sink, move |reader| reader.select(&query, max))
+            .await
+    }
+
+    /// The dead letters of a replay.
+    async fn select_for(
+        &self,
+        sink: &SinkKey,
+        replay: &DeadLetterReplay,
+    ) -> Result<SelectedDeadLetters<DeadLetter>, DeadLetterError> {
+        if replay.edits.is_empty() {
+            return self.select(sink, &replay.query, SELECTION_MAX).await;
+        }
+        let numbers: Vec<u64> = replay.edits.keys().copied().collect();
+        self.read(sink, move |reader| {
+            reader.select_unresolved(numbers.into_iter())
+        })
+        .await
+    }
+
+    /// Reads the dead letters of a sink on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        sink: &SinkKey,
+        read: impl FnOnce(&DeadLetterReader<'_>) -> Result<T, DeadLetterError> + Send + 'static,
+    ) -> Result<T, DeadLetterError> {
         let state = self.repo.dead_letter_state(sink, &self.volume).await?;
-        let (log, name, selection) = (
-            self.log.clone(),
-            dead_letter_stream(sink),
-            selection.clone(),
-        );
+        let (log, name) = (self.log.clone(), dead_letter_stream(sink));
         let read = tokio::task::spawn_blocking(move || {
             let stream = log.find(&name).map(|id| (0, id));
-            let reader = DeadLetterReader {
+            read(&DeadLetterReader {
                 log: &log,
                 streams: stream.as_slice(),
                 resolved: &state.resolved,
-            };
-            reader.select(&selection, max)
+            })
         });
         read.await
             .map_err(|e| DeadLetterError::Read(e.to_string()))?
-    }
-
-    async fn render_blocks(
-        &self,
-        (mapping, columns): (&CompiledMapping, &Mapping),
-        compression: BlockCompression,
-        kept: &[StoredDeadLetter<DeadLetter>],
-    ) -> Result<RenderedDeadLetters, DeadLetterError> {
-        let of_records = kept.iter().filter(|k| k.dead_letter.row.is_none());
-        let records: Vec<RecordContext> = of_records.map(|k| k.dead_letter.record()).collect();
-        let cells = match &self.templates {
-            Some(pool) => pool.evaluate_batch(mapping.templates(), &records).await,
-            None => Vec::new(),
-        };
-        let mut blocks = BlockBuilder::new(compression)?;
-        let (mut dead_letters, mut rejected) = (Vec::new(), Vec::new());
-        let mut records = records.iter().enumerate();
-        for kept in kept {
-            let rendered = match &kept.dead_letter.row {
-                Some(row) => {
-                    let rows = write_row(row, columns, &mut blocks.rows);
-                    rows.map(|()| kept.dead_letter.request.received)
-                }
-                None => {
-                    let Some((i, record)) = records.next() else {
-                        break;
-                    };
-                    let cells = cells.get(i).map(Vec::as_slice).unwrap_or_default();
-                    let mut random = || (self.random)();
-                    let rendered = mapping.render(record, cells, &mut random, &mut blocks.rows);
-                    let received = record.request().received;
-                    rendered.map(|()| received).map_err(|e| e.to_string())
-                }
-            };
-            match rendered {
-                Ok(received) => {
-                    dead_letters.push(kept.number);
-                    blocks.add_row(received)?;
-                }
-                Err(error) => rejected.push((kept.number, error)),
-            }
-        }
-        Ok(RenderedDeadLetters {
-            blocks: blocks.finish()?,
-            dead_letters,
-            rejected,
-        })
     }
 
     /// Writes the blocks to disk as the whole stream of a slice.

@@ -122,6 +122,11 @@ impl TopicRegistry {
         streams
     }
 
+    /// Sends the waiting messages of a sink now, without waiting for the end of a backoff.
+    pub fn retry(&self, sink: &SinkKey) {
+        self.shared_topic(sink).retry_now();
+    }
+
     fn shared_topics(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<SharedTopic>>> {
         // A map is consistent between any two of its calls.
         self.shared_topics.lock()

@@ -10,7 +10,7 @@ use forebay_api::list::PagedResponse;
 use forebay_api::task::{TaskStatus, TaskView};
 use forebay_connect::http::{HttpError, HttpRequest, HttpResponse, HttpStream, retry_after};
 use forebay_model::Clock;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LINK};
 use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -108,15 +108,15 @@ impl ApiClient {
         token: &str,
         authorities: Vec<Certificate>,
     ) -> Result<Self, CliError> {
-        let valid =
-            Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-        if !valid {
-            return Err(CliError::usage(format_args!(
+        let url = Url::parse(base).ok();
+        let url = url.filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let url = url.ok_or_else(|| {
+            CliError::usage(format_args!(
                 "\"{base}\" is not an address like http://127.0.0.1:8000"
-            )));
-        }
+            ))
+        })?;
         Ok(Self {
-            transport: ApiTransport::http(token, authorities)?,
+            transport: ApiTransport::http(&url, token, authorities)?,
             base: base.trim_end_matches('/').to_owned(),
             token_from: None,
         })
@@ -177,6 +177,21 @@ impl ApiClient {
                 return Ok(all);
             }
         }
+    }
+
+    /// A page of lines, and the query of the next one, from its header `Link`.
+    pub(crate) async fn page(&self, path: &str) -> Result<(Bytes, Option<String>), CliError> {
+        let response = self.send(Method::GET, path, None).await?;
+        if !response.status.is_success() {
+            return Err(self.rejection(&response));
+        }
+        if response.is_cut {
+            return Err(too_long());
+        }
+        let link = response.headers.get(LINK).and_then(|v| v.to_str().ok());
+        let next = link.and_then(|l| l.strip_prefix('<')?.split_once(">; rel=\"next\""));
+        let next = next.map(|(query, _)| query.to_owned());
+        Ok((response.body, next))
     }
 
     /// Opens a response that arrives over a long time.
@@ -283,9 +298,7 @@ impl ApiClient {
     /// The response of a successful request; nothing is read as null.
     fn parse<T: DeserializeOwned>(&self, response: &HttpResponse) -> Result<T, CliError> {
         if response.is_cut {
-            return Err(CliError::new(format_args!(
-                "the response is longer than {RESPONSE_BYTES_MAX} bytes"
-            )));
+            return Err(too_long());
         }
         if !response.status.is_success() {
             return Err(self.rejection(response));
@@ -381,6 +394,12 @@ impl ApiClient {
         CliError::new(format_args!("can't reach Forebay at {base}: {error}"))
             .hint(unreachable(base, &error.to_string()))
     }
+}
+
+fn too_long() -> CliError {
+    CliError::new(format_args!(
+        "the response is longer than {RESPONSE_BYTES_MAX} bytes"
+    ))
 }
 
 /// Percent-encodes an id for a path or a query.

@@ -58,7 +58,7 @@ enum CliCommand {
     Backup(command::backup::BackupArgs),
     Restore(command::restore::RestoreArgs),
     Retry(command::retry::RetryArgs),
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "dead-letters")]
     Dead(command::dead::DeadLetterCommand),
     #[command(subcommand)]
     Job(command::job::JobCommand),

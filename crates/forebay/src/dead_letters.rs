@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use forebay_buffer::DeadLetterMessage;
 use forebay_control::api::{
-    DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
-    DiscardSummary, ReplaySummary,
+    DeadLetterEntries, DeadLetterEntry, DeadLetterQuery, DeadLetterReplay, DeadLetterSelection,
+    DeadLetterService, DeadLetterServiceError, DiscardSummary, ReplaySummary,
 };
-use forebay_delivery::dead_letter::{DeadLetterError, SinkDeadLetters, StoredDeadLetter};
+use forebay_delivery::dead_letter::{
+    BlockContent, DeadLetterError, SinkDeadLetters, StoredDeadLetter,
+};
 use forebay_delivery::topic::TopicRegistry;
 use forebay_meta::FileError;
 use forebay_meta::catalog::dead_letters::DeadLetterResolveError;
-use forebay_model::{DeadLetterId, SinkKey, Timestamp, VolumeId};
+use forebay_model::{CauseReport, DeadLetterFilter, DeadLetterId, SinkKey, VolumeId};
 use forebay_record::DeadLetter;
 
 /// Dead letters on this node's volume: records that a mapping rejected (tables), messages that the
@@ -40,18 +43,26 @@ impl NodeDeadLetters {
         }
     }
 
-    fn selection(
-        &self,
-        selection: &DeadLetterSelection,
-    ) -> Result<forebay_model::DeadLetterSelection, DeadLetterServiceError> {
-        selection.try_map(|id| self.number(id))
+    /// The parts of an entry that tables and topics have in common.
+    fn entry<T: BlockContent>(&self, stored: &StoredDeadLetter<T>) -> DeadLetterEntry {
+        let facts = stored.dead_letter.facts();
+        DeadLetterEntry {
+            id: self.id(stored.number),
+            received_at: facts.received,
+            client_ip: String::new(),
+            headers: Vec::new(),
+            line: None,
+            body: Bytes::copy_from_slice(facts.body),
+            column: facts.column.to_owned(),
+            error: facts.error.to_owned(),
+            cause: facts.cause(),
+            message: facts.message.into_owned(),
+        }
     }
 
     fn sink_dead_letter(&self, stored: &StoredDeadLetter<DeadLetter>) -> DeadLetterEntry {
         let dead_letter = &stored.dead_letter;
         DeadLetterEntry {
-            id: self.id(stored.number),
-            received_at: dead_letter.request.received,
             // A row has no request of its own.
             client_ip: match &dead_letter.row {
                 Some(_) => String::new(),
@@ -59,10 +70,7 @@ impl NodeDeadLetters {
             },
             headers: dead_letter.request.headers.entries().to_vec(),
             line: dead_letter.line,
-            body: dead_letter.body.clone(),
-            column: dead_letter.column.clone(),
-            error: dead_letter.error.clone(),
-            message: dead_letter.message.clone(),
+            ..self.entry(stored)
         }
     }
 
@@ -87,42 +95,38 @@ impl NodeDeadLetters {
     async fn select(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError> {
-        let selection = self.selection(selection)?;
-        if self.is_topic(sink).await? {
+    ) -> Result<DeadLetterEntries, DeadLetterServiceError> {
+        let query = query.try_map(|id| self.number(id))?;
+        let (entries, more_after) = if self.is_topic(sink).await? {
             let key = sink.clone();
-            let found = self.with_topic(move |t| t.list(&key, &selection, limit));
-            let found = found.await?;
-            return Ok(found.iter().map(|l| self.topic_dead_letter(l)).collect());
-        }
-        let found = self.tables.list(sink, &selection, limit).await;
-        let found = found.map_err(|e| self.failure(e))?;
-        Ok(found.iter().map(|l| self.sink_dead_letter(l)).collect())
+            let found = self.with_topic(move |t| t.list(&key, &query, limit));
+            let (found, more_after) = found.await?;
+            let entries = found.iter().map(|l| self.topic_dead_letter(l));
+            (entries.collect(), more_after)
+        } else {
+            let found = self.tables.list(sink, &query, limit).await;
+            let (found, more_after) = found.map_err(|e| self.failure(e))?;
+            let entries = found.iter().map(|l| self.sink_dead_letter(l));
+            (entries.collect(), more_after)
+        };
+        Ok(DeadLetterEntries {
+            entries,
+            more_after: more_after.map(|number| self.id(number)),
+        })
     }
 
     fn topic_dead_letter(&self, stored: &StoredDeadLetter<DeadLetterMessage>) -> DeadLetterEntry {
-        let dead_letter = &stored.dead_letter;
-        let message = &dead_letter.message;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let header = |(name, value): &forebay_buffer::MessageHeader| {
             let value = value.as_deref().map(text).unwrap_or_default();
             (name.to_string(), value)
         };
+        let headers = &stored.dead_letter.message.headers;
         DeadLetterEntry {
-            id: self.id(stored.number),
-            received_at: Timestamp::from_millis(message.timestamp_ms.unwrap_or(dead_letter.at_ms)),
-            client_ip: String::new(),
-            headers: message.headers.iter().map(header).collect(),
-            line: None,
-            body: message.payload.clone().unwrap_or_default(),
-            column: "value".to_owned(),
-            error: "messageRejected".to_owned(),
-            message: format!(
-                "topic \"{}\" rejected it {} times: {}",
-                dead_letter.topic, dead_letter.attempts, dead_letter.error
-            ),
+            headers: headers.iter().map(header).collect(),
+            ..self.entry(stored)
         }
     }
 
@@ -154,11 +158,28 @@ impl DeadLetterService for NodeDeadLetters {
     async fn list(
         &self,
         sink: &SinkKey,
-        after: Option<&DeadLetterId>,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError> {
-        let selection = DeadLetterSelection::After(after.cloned());
-        self.select(sink, &selection, limit).await
+    ) -> Result<DeadLetterEntries, DeadLetterServiceError> {
+        self.select(sink, query, limit).await
+    }
+
+    async fn causes(
+        &self,
+        sink: &SinkKey,
+        after: Option<&DeadLetterId>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport<DeadLetterId>, DeadLetterServiceError> {
+        let after = after.map(|id| self.number(id)).transpose()?;
+        let report = if self.is_topic(sink).await? {
+            let (key, filter) = (sink.clone(), filter.clone());
+            self.with_topic(move |t| t.causes(&key, after, &filter))
+                .await?
+        } else {
+            let report = self.tables.causes(sink, after, filter).await;
+            report.map_err(|e| self.failure(e))?
+        };
+        Ok(report.map(|number| self.id(number)))
     }
 
     async fn get(
@@ -166,8 +187,8 @@ impl DeadLetterService for NodeDeadLetters {
         sink: &SinkKey,
         id: &DeadLetterId,
     ) -> Result<DeadLetterEntry, DeadLetterServiceError> {
-        let selection = DeadLetterSelection::These(vec![id.clone()]);
-        let mut found = self.select(sink, &selection, 1).await?;
+        let query = DeadLetterSelection::These(vec![id.clone()]).into();
+        let mut found = self.select(sink, &query, 1).await?.entries;
         found
             .pop()
             .ok_or_else(|| DeadLetterServiceError::NotFound(id.clone()))
@@ -176,14 +197,14 @@ impl DeadLetterService for NodeDeadLetters {
     async fn replay(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        replay: &DeadLetterReplay,
     ) -> Result<ReplaySummary, DeadLetterServiceError> {
-        let selection = self.selection(selection)?;
+        let replay = replay.try_map(|id| self.number(id))?;
         let report = if self.is_topic(sink).await? {
             let key = sink.clone();
-            self.with_topic(move |t| t.replay(&key, &selection)).await?
+            self.with_topic(move |t| t.replay(&key, &replay)).await?
         } else {
-            let done = self.tables.replay(sink, &selection).await;
+            let done = self.tables.replay(sink, &replay).await;
             done.map_err(|e| self.failure(e))?
         };
         Ok(report.map(|number| self.id(number)))
@@ -192,15 +213,14 @@ impl DeadLetterService for NodeDeadLetters {
     async fn discard(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
     ) -> Result<DiscardSummary, DeadLetterServiceError> {
-        let selection = self.selection(selection)?;
+        let query = query.try_map(|id| self.number(id))?;
         let report = if self.is_topic(sink).await? {
             let key = sink.clone();
-            self.with_topic(move |t| t.discard(&key, &selection))
-                .await?
+            self.with_topic(move |t| t.discard(&key, &query)).await?
         } else {
-            let done = self.tables.discard(sink, &selection).await;
+            let done = self.tables.discard(sink, &query).await;
             done.map_err(|e| self.failure(e))?
         };
         Ok(report.map(|number| self.id(number)))

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::definitions::FollowerState;
+
 /// How long a check waits for the metadata store.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -24,14 +26,17 @@ pub(crate) type RouteProgress = watch::Receiver<Option<Revision>>;
 pub(crate) struct HealthChecks {
     repo: Repo,
     log: Log,
+    /// Definitions that the server applies itself.
+    definitions: FollowerState,
     progress: Option<RouteProgress>,
 }
 
 impl HealthChecks {
-    pub(crate) fn new(repo: Repo, log: Log) -> Self {
+    pub(crate) fn new(repo: &Repo, log: &Log, definitions: &FollowerState) -> Self {
         Self {
-            repo,
-            log,
+            repo: repo.clone(),
+            log: log.clone(),
+            definitions: definitions.clone(),
             progress: None,
         }
     }
@@ -58,6 +63,16 @@ impl HealthChecks {
             Ok(Err(error)) => vec![json!({"part": "store", "cause": error.to_string()})],
             Ok(Ok(_)) | Err(_) => Vec::new(),
         }
+    }
+
+    /// State of the definitions of the configured folder, if there is one. Records are accepted by the
+    /// former definitions, so an error does not make the node unready. The details are for operators:
+    /// `forebay status`.
+    fn definitions(&self) -> Option<Value> {
+        let view = self.definitions.view()?;
+        let error = view.error.as_deref();
+        let cause = error.map(|e| e.lines().next().unwrap_or_default());
+        Some(json!({"appliedAt": view.applied_at, "error": cause}))
     }
 
     /// All reasons why the node should get no traffic now.
@@ -91,13 +106,18 @@ impl HealthChecks {
 
 async fn ready(State(health): State<HealthChecks>) -> Response {
     let causes = health.causes();
+    let mut body = json!({"status": "ready"});
+    if let Some(definitions) = health.definitions() {
+        body["definitions"] = definitions;
+    }
     if !causes.is_empty() {
-        let body = Json(json!({"status": "not ready", "causes": causes}));
-        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+        body["status"] = json!("not ready");
+        body["causes"] = json!(causes);
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
     }
     let problems = health.store_problems().await;
-    if problems.is_empty() {
-        return Json(json!({"status": "ready"})).into_response();
+    if !problems.is_empty() {
+        body["problems"] = json!(problems);
     }
-    Json(json!({"status": "ready", "problems": problems})).into_response()
+    Json(body).into_response()
 }

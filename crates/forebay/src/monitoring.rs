@@ -15,6 +15,7 @@ use axum::routing::get;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use forebay_control::sink_monitor::SinkMonitor;
+use forebay_ingest::template::TemplatePool;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parking_lot::RwLock;
 
@@ -24,12 +25,15 @@ use forebay_schema::SecretText;
 use crate::config::MetricsSection;
 use crate::disk_housekeeping::DiskMetrics;
 
+mod command;
 mod definitions;
 mod process;
 mod sinks;
+mod templates;
 mod tls;
 mod volume;
 
+pub(crate) use command::{MetricsArgs, buffer, ended_job, running_job};
 use tls::ListenerTls;
 
 #[cfg(feature = "otlp")]
@@ -69,6 +73,7 @@ pub(crate) struct ProcessMetrics {
     /// With the maximum number of sinks with series of their own.
     sinks: Arc<OnceLock<(SinkMonitor, usize)>>,
     tls: Arc<OnceLock<ListenerTls>>,
+    templates: Arc<OnceLock<Arc<TemplatePool>>>,
     /// SHA-256 of the token required for metrics.
     token: Arc<RwLock<Option<String>>>,
 }
@@ -90,6 +95,7 @@ impl ProcessMetrics {
             disk: Arc::default(),
             sinks: Arc::default(),
             tls: Arc::default(),
+            templates: Arc::default(),
             token: Arc::default(),
         };
         metrics.set_token(config);
@@ -103,11 +109,17 @@ impl ProcessMetrics {
         *token = config.token.as_ref().map(hash);
     }
 
-    /// Adds the metrics of a node's log, metadata store and certificates.
-    pub(crate) fn attach_node(&self, disk: DiskMetrics, tls: ListenerTls) {
+    /// Adds the metrics of a node's log, metadata store, certificates and templates.
+    pub(crate) fn attach_node(
+        &self,
+        disk: DiskMetrics,
+        tls: ListenerTls,
+        templates: Arc<TemplatePool>,
+    ) {
         // A process has one node; a second one is ignored.
         _ = self.disk.set(disk);
         _ = self.tls.set(tls);
+        _ = self.templates.set(templates);
     }
 
     /// `GET /metrics` on the API listener: without a metrics token, series of projects are for
@@ -163,6 +175,9 @@ impl ProcessMetrics {
         }
         if let Some(tls) = self.tls.get() {
             families.push(tls::expiry(tls));
+        }
+        if let Some(pool) = self.templates.get() {
+            families.extend(templates::families(pool));
         }
         if let Some(sinks) = self.sinks.get() {
             families.extend(sinks::families(&sinks.0, sinks.1));

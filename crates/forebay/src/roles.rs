@@ -144,7 +144,7 @@ impl RunningNode {
         let memory_limiter = MemoryLimiter::new(config.source.http.max_bytes_in_flight.0);
         let pipelines =
             PipelineShared::with_taps(Arc::clone(&memory_limiter), Arc::clone(dispatcher.taps()));
-        let mut health = HealthChecks::new(base.repo.clone(), base.log.clone());
+        let mut health = HealthChecks::new(&base.repo, &base.log, &base.definitions);
         let (mut http, mut source) = (None, config.source.http.listen);
         if config.has(NodeRole::Source) {
             let shared = (&pipelines, &topics.topics);
@@ -199,6 +199,11 @@ impl RunningNode {
             stop: base.stop,
             tasks,
         })
+    }
+
+    /// The pool that evaluates templates.
+    pub(crate) fn templates(&self) -> Arc<TemplatePool> {
+        Arc::clone(&self.templates)
     }
 
     pub(crate) fn disk_metrics(&self) -> DiskMetrics {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use forebay_buffer::Provider;
 use forebay_connect::provider::http::{HttpConfig, HttpProvider, RequestFormat, RequestMethod};
 use forebay_delivery::topic::{ConnectProvider, TopicRegistry};
-use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
+use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
 
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
@@ -164,5 +164,9 @@ impl forebay_control::api::TopicService for NodeTopics {
 
     fn statistics(&self, sink: &Sink) -> TopicStatistics {
         self.topics.statistics(sink)
+    }
+
+    fn retry(&self, sink: &SinkKey) {
+        self.topics.retry(sink);
     }
 }

@@ -1,7 +1,13 @@
 //! Dead-letter queues: selections, reports, and the set of resolved dead letters. Sinks, topics and
 //! jobs share them, and so does the API, whose ids also name a volume.
 
+mod cause;
+mod query;
+
 use serde::{Deserialize, Serialize};
+
+pub use cause::{CauseGroup, CauseId, CauseReport, DeadLetterFacts, InvalidCauseId};
+pub use query::{DeadLetterEdit, DeadLetterFilter, DeadLetterQuery, DeadLetterReplay};
 
 /// Selected dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +46,21 @@ pub struct ReplayReport<Id = u64> {
     pub replayed: u64,
     /// Dead letters that were rejected again, and why; they stay.
     pub rejected: Vec<(Id, String)>,
+    /// Selected dead letters that were replayed or dropped before.
+    pub skipped: Vec<Id>,
+    /// Rows of a dry run, of the first dead letters.
+    pub rows: Vec<ReplayedRow<Id>>,
     /// The last one that was processed, if there are more.
     pub more_after: Option<Id>,
+}
+
+/// The row that a replay makes of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayedRow<Id = u64> {
+    /// The dead letter.
+    pub id: Id,
+    /// Names of columns, and their cells.
+    pub cells: Vec<(String, Vec<u8>)>,
 }
 
 impl ReplayReport {
@@ -54,7 +73,16 @@ impl ReplayReport {
                 .into_iter()
                 .map(|(number, cause)| (id(number), cause))
                 .collect(),
-            more_after: self.more_after.map(id),
+            skipped: self.skipped.into_iter().map(&id).collect(),
+            rows: self
+                .rows
+                .into_iter()
+                .map(|row| ReplayedRow {
+                    id: id(row.id),
+                    cells: row.cells,
+                })
+                .collect(),
+            more_after: self.more_after.map(&id),
         }
     }
 }

@@ -102,6 +102,13 @@ fail_points! {
         /// The file is resolved.
         FileRejected = "file-rejected",
     }
+    /// Points of a replay of dead letters into a table, in order.
+    REPLAY {
+        /// The rows are on disk, in a stream that the store does not know.
+        ReplayAppended = "replay-appended",
+        /// The store has the slice, and the dead letters as resolved; nobody was told.
+        ReplayResolved = "replay-resolved",
+    }
     /// Points of the delivery of a stream that the store doesn't know, in order.
     KEPT_STREAM {
         /// The stream rejects rows.

@@ -37,7 +37,11 @@ pub use column::{
     ColumnKind, Mapping, MappingColumn, MappingViolation, PathColumn, PathColumnUse, PathUse,
     TemplateColumn,
 };
-pub use dead_letter::{DeadLetterSelection, DiscardReport, ReplayReport, ResolvedRanges};
+pub use dead_letter::{
+    CauseGroup, CauseId, CauseReport, DeadLetterEdit, DeadLetterFacts, DeadLetterFilter,
+    DeadLetterQuery, DeadLetterReplay, DeadLetterSelection, DiscardReport, InvalidCauseId,
+    ReplayReport, ReplayedRow, ResolvedRanges,
+};
 pub use definition::{
     Actor, ActorKind, AuditStamp, DefinitionVersion, DeletionInfo, DisableInfo, PauseInfo,
     SettingsPatch, Sink, SinkTarget, Source, SourceKind, TableSink,

@@ -3,10 +3,12 @@
 //! Values of a repeated name are joined with a comma (RFC 9110, 5.3), those of `Cookie` with a
 //! semicolon (RFC 9113, 8.2.3).
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::OnceLock;
 
-use http::HeaderMap;
 use http::header::{COOKIE, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 /// The headers of a request, converted lazily: without a `headers` column at no cost.
 #[derive(Debug, Default)]
@@ -31,6 +33,25 @@ impl RequestHeaders {
         let headers = Self::default();
         headers.sorted.get_or_init(|| entries);
         headers
+    }
+
+    /// From names in any letter case and values.
+    ///
+    /// # Errors
+    /// The first name or value that no header can have.
+    pub fn from_texts(headers: &BTreeMap<String, String>) -> Result<Self, String> {
+        let map: Result<HeaderMap, String> = headers
+            .iter()
+            .map(|(name, value)| {
+                let invalid = |e: &dyn Display| format!("header \"{name}\": {e}");
+                let key: HeaderName = name.parse().map_err(|e| invalid(&e))?;
+                let value = HeaderValue::from_bytes(value.as_bytes());
+                let value = value.map_err(|e| invalid(&e))?;
+                Ok((key, value))
+            })
+            .collect();
+        // As entries, in which every reader finds them.
+        Ok(Self::from_entries(Self::from(map?).entries().to_vec()))
     }
 
     /// The original map; empty after [`Self::from_entries`].
@@ -130,6 +151,29 @@ fn write_html_safe(text: &str, out: &mut Vec<u8>) {
             } else {
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_become_canonical_headers_or_are_rejected_by_name() {
+        let of = |name: &str, value: &str| {
+            RequestHeaders::from_texts(&BTreeMap::from([(name.to_owned(), value.to_owned())]))
+        };
+        for value in ["text/plain", "ž", ""] {
+            let headers = of("content-TYPE", value).unwrap();
+            assert_eq!(headers.get("Content-Type"), Some(value));
+        }
+        for (name, value) in [("a b", "x"), ("", "x"), ("a", "x\ny")] {
+            let error = of(name, value).unwrap_err();
+            assert!(
+                error.starts_with(&format!("header \"{name}\": ")),
+                "{error}"
+            );
         }
     }
 }

@@ -36,7 +36,7 @@ pub use body::{BodyParseError, BodyPart, BodyParts, InflateError, SplitError};
 pub use content_type::{BodyFormat, BodyMode, ContentType};
 pub use context::{RecordContext, RequestInfo};
 pub use csv_reader::{CsvError, CsvReader, CsvRecord};
-pub use dead_letter::{DeadLetter, RejectedRow};
+pub use dead_letter::{DeadLetter, RejectedRow, RowColumn};
 pub use encoding::{BodyEncoding, DecodeError};
 pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
 pub use headers::RequestHeaders;

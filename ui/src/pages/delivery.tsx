@@ -4,6 +4,7 @@ import { useFeed } from "../feed";
 import { ago, count, plural, size, span, time } from "../format";
 import { advice, type Status } from "../health";
 import { Badge, Loading, Problem, Section } from "../parts/basics";
+import { RetryButton } from "../parts/retry";
 
 interface Delivered {
   delivered: number;
@@ -34,6 +35,7 @@ export function Delivery({ sink, path }: { sink: Sink; path: string }) {
             {data.provider.since && <> since {time(data.provider.since)}</>}: {data.provider.error}
           </p>
           <p class="muted">{advice(data.provider.error)}</p>
+          {!sink.paused && <RetryButton path={path} onDone={feed.refresh} />}
         </div>
       )}
       {data && (

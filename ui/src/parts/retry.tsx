@@ -1,4 +1,4 @@
-// Retries the failed uploads and imports of a sink without waiting for the next attempt.
+// Retries the failed uploads and imports of a sink, or the delivery of a topic, without waiting for the next attempt.
 import { useState } from "preact/hooks";
 import { asFailure, call, type Failure } from "../api";
 import { plural } from "../format";
@@ -8,6 +8,8 @@ import { Problem } from "./basics";
 interface Retried {
   files: number;
   slices: number;
+  /** Of a topic. */
+  messages?: number;
 }
 
 export function RetryButton({ path, onDone }: { path: string; onDone: () => void }) {
@@ -17,8 +19,9 @@ export function RetryButton({ path, onDone }: { path: string; onDone: () => void
     setBusy(true);
     setError(undefined);
     try {
-      const { files, slices } = await call<Retried>("POST", `${path}/retry`);
-      announce(`Retrying ${plural(files, "import")} and ${plural(slices, "upload")}.`);
+      const { files, slices, messages } = await call<Retried>("POST", `${path}/retry`);
+      const what = messages === undefined ? `${plural(files, "import")} and ${plural(slices, "upload")}` : `the delivery of ${plural(messages, "message")}`;
+      announce(`Retrying ${what}.`);
       onDone();
     } catch (e) {
       setError(asFailure(e));

@@ -140,6 +140,7 @@ impl HttpProvider {
             authorities: Vec::new(),
         });
         let mut client = client.map_err(wrong)?;
+        client.prepare(&url).map_err(wrong)?;
         client.take_credentials(&mut url);
         let pause_file = config.pause_file.clone();
         let pause = pause_file

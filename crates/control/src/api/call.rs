@@ -150,7 +150,11 @@ async fn authenticate(
             let too_many = api.wrong_tokens.record_failure(from);
             too_many.unwrap_or_else(|| ApiError::from_template(ErrorName::TokenInvalid, &[]))
         }
-        AuthError::Unavailable(cause) => ApiError::unavailable(cause),
+        AuthError::Unavailable(cause) => {
+            // The caller is unknown: the cause is for the log.
+            tracing::warn!(cause, "token lookup failed");
+            ApiError::unavailable("the token could not be looked up, try again later")
+        }
     })
 }
 

@@ -23,7 +23,7 @@ pub(crate) use forebay_api::error::ErrorName;
 pub(crate) struct ApiError {
     /// Error name; determines the status.
     pub(crate) name: ErrorName,
-    /// For users. With a status of 500 or more only for the log.
+    /// For users. With the status 500 only for the log.
     pub(crate) message: String,
     /// Seconds to wait before a retry.
     pub(crate) retry_after: Option<u32>,
@@ -128,7 +128,8 @@ impl ApiError {
 
     /// Message for users; `contact` is shown with internal errors.
     pub(crate) fn user_message(&self, exception_id: &str, contact: &str) -> String {
-        if !self.status().is_server_error() {
+        // A bug may have any text; a failure that passes says what it is waiting for.
+        if self.status() != StatusCode::INTERNAL_SERVER_ERROR {
             return sentence(&self.message);
         }
         let space = if contact.is_empty() { "" } else { " " };

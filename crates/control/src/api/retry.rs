@@ -3,6 +3,7 @@
 use axum::extract::State;
 use forebay_api::retry::{RejectedFile, RetryResponse};
 use forebay_meta::FileError;
+use forebay_meta::catalog::audit::{AuditAction, AuditEvent, AuditSubject};
 use forebay_model::FileKey;
 use forebay_model::failpoint::{self, FailPoint};
 
@@ -13,10 +14,11 @@ use super::json_response::JsonResponse;
 use super::sinks::existing;
 use forebay_api::params::{FilePath, SinkPath};
 
-/// Retries all failed uploads and imports of a sink now. An extension of Forebay.
+/// Retries all failed uploads and imports of a sink now, or the delivery of a topic. An extension of
+/// Forebay.
 ///
 /// They are retried automatically with a growing backoff; use this when the cause is fixed. The
-/// backoff restarts.
+/// backoff restarts. A delay that a provider has requested (`Retry-After`) is respected.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/retry", tag = "sink", operation_id = "RetrySink",
     params(SinkPath),
@@ -28,17 +30,36 @@ pub(super) async fn retry_sink(
 ) -> Result<JsonResponse<RetryResponse>, ApiError> {
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
+    let stamp = call.who.audit_stamp(api.clock.now());
     if sink.target.topic().is_some() {
         let id = &sink.key.sink;
-        return Err(ApiError::bad_request(format!(
-            "sink \"{id}\" is a topic, which retries its provider automatically: only uploads and imports of tables can be retried."
-        )));
+        if sink.paused.is_some() {
+            return Err(ApiError::bad_request(format!(
+                "the delivery of sink \"{id}\" is paused: resume it instead"
+            )));
+        }
+        let event = AuditEvent {
+            project: key.source.branch.project,
+            what: AuditSubject::Sink(key.clone()),
+            action: AuditAction::Retry,
+            description: String::new(),
+            old_version: None,
+            new_version: None,
+            stamp,
+        };
+        api.repo.record_access(&event).await?;
+        api.topics.retry(&key);
+        return Ok(JsonResponse::ok(RetryResponse {
+            files: 0,
+            slices: 0,
+            messages: Some(api.topics.statistics(&sink).waiting),
+        }));
     }
-    let stamp = call.who.audit_stamp(api.clock.now());
     let retried = api.repo.retry_sink(&key, &stamp).await?;
     Ok(JsonResponse::ok(RetryResponse {
         files: retried.files,
         slices: retried.slices,
+        messages: None,
     }))
 }
 

@@ -92,4 +92,7 @@ pub trait TopicService: Send + Sync {
 
     /// Message counts of a topic.
     fn statistics(&self, sink: &Sink) -> TopicStatistics;
+
+    /// Sends the waiting messages of a topic now.
+    fn retry(&self, sink: &SinkKey);
 }

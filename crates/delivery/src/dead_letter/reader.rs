@@ -2,9 +2,13 @@
 //! topics.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use forebay_log::{Block, Log, ReadItem, StreamId};
-use forebay_model::{DeadLetterSelection, ResolvedRanges};
+use forebay_model::{
+    CauseReport, DeadLetterEdit, DeadLetterFacts, DeadLetterFilter, DeadLetterQuery,
+    DeadLetterSelection, ResolvedRanges,
+};
 
 use super::error::DeadLetterError;
 
@@ -12,6 +16,12 @@ use super::error::DeadLetterError;
 pub const SELECTION_MAX: usize = 1_000;
 /// Maximum bytes of records per call; the last dead letter may exceed it.
 const BYTES_MAX: usize = 16 << 20;
+/// Maximum number of dead letters that a call reads to find those that pass its filter.
+pub const SCAN_MAX: usize = 20_000;
+/// Maximum bytes of records that it reads; the last dead letter may exceed it.
+const SCAN_BYTES_MAX: usize = 64 << 20;
+/// Maximum number of causes that a call returns.
+pub const CAUSES_MAX: usize = 100;
 
 #[derive(Clone, Debug)]
 pub struct StoredDeadLetter<T> {
@@ -21,12 +31,18 @@ pub struct StoredDeadLetter<T> {
 }
 
 /// What a block of dead letters holds.
-pub(crate) trait BlockContent: Sized {
+pub trait BlockContent: Sized {
     /// Decodes one dead letter per record of the block, or none if the block counts as lost.
     fn decode(block: Block) -> Result<Vec<Self>, DeadLetterError>;
 
-    /// Bytes of the record.
-    fn size(&self) -> usize;
+    /// What filters and causes know of it.
+    fn facts(&self) -> DeadLetterFacts<'_>;
+
+    /// Changes the record.
+    ///
+    /// # Errors
+    /// Why the change is not possible, for users.
+    fn edit(&mut self, edit: &DeadLetterEdit) -> Result<(), String>;
 }
 
 /// Dead letters found by a selection.
@@ -36,9 +52,32 @@ pub(crate) struct SelectedDeadLetters<T> {
     pub(crate) dead_letters: Vec<StoredDeadLetter<T>>,
     /// Ranges `[from, to)` lost to disk damage.
     pub(crate) lost: Vec<(u64, u64)>,
-    /// Number of the last one, if there are more.
+    /// Number of the last one that was read, if there are more.
     pub(crate) more_after: Option<u64>,
+    /// Selected ones that are resolved.
+    pub(crate) skipped: Vec<u64>,
     bytes: usize,
+}
+
+/// How much a call has read.
+#[derive(Default)]
+struct ScanProgress {
+    dead_letters: usize,
+    bytes: usize,
+    last: Option<u64>,
+}
+
+impl ScanProgress {
+    /// Counts a dead letter, unless as many were read as a call reads.
+    fn advance(&mut self, number: u64, bytes: usize) -> ControlFlow<()> {
+        if self.dead_letters >= SCAN_MAX || self.bytes >= SCAN_BYTES_MAX {
+            return ControlFlow::Break(());
+        }
+        self.dead_letters += 1;
+        self.bytes += bytes;
+        self.last = Some(number);
+        ControlFlow::Continue(())
+    }
 }
 
 /// Dead letters of a sink. Its methods block: they read files.
@@ -55,6 +94,7 @@ impl<T> SelectedDeadLetters<T> {
             dead_letters: Vec::new(),
             lost: Vec::new(),
             more_after: None,
+            skipped: Vec::new(),
             bytes: 0,
         }
     }
@@ -70,7 +110,7 @@ impl<T> SelectedDeadLetters<T> {
 
 impl<T: BlockContent> SelectedDeadLetters<T> {
     fn push(&mut self, number: u64, dead_letter: T) {
-        self.bytes += dead_letter.size();
+        self.bytes += dead_letter.facts().body.len();
         self.dead_letters.push(StoredDeadLetter {
             number,
             dead_letter,
@@ -82,25 +122,82 @@ impl DeadLetterReader<'_> {
     /// Selects dead letters, at most `max` and [`SELECTION_MAX`].
     pub(crate) fn select<T: BlockContent>(
         &self,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
         max: usize,
     ) -> Result<SelectedDeadLetters<T>, DeadLetterError> {
-        match selection {
+        match &query.selection {
             DeadLetterSelection::After(after) => {
-                let from = after.map_or(0, |number| number.saturating_add(1));
-                self.read_page(from, max.min(SELECTION_MAX))
+                self.read_page(*after, &query.filter, max.min(SELECTION_MAX))
             }
             DeadLetterSelection::These(numbers) => self.read_these(numbers),
         }
     }
 
+    /// As [`Self::select`] of these, without those that are resolved.
+    pub(crate) fn select_unresolved<T: BlockContent>(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Result<SelectedDeadLetters<T>, DeadLetterError> {
+        let (skipped, left): (Vec<u64>, Vec<u64>) =
+            numbers.partition(|number| self.resolved.contains(*number));
+        let found = self.read_these(&left)?;
+        Ok(SelectedDeadLetters { skipped, ..found })
+    }
+
+    /// Counts the dead letters after one that pass the filter, by their causes.
+    pub(crate) fn causes<T: BlockContent>(
+        &self,
+        after: Option<u64>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport, DeadLetterError> {
+        let mut report = CauseReport::default();
+        let mut progress = ScanProgress::default();
+        let (_, is_complete) = self.scan(after, |number, dead_letter: T| {
+            let facts = dead_letter.facts();
+            progress.advance(number, facts.body.len())?;
+            if filter.matches(&facts) {
+                report.count(number, &facts, CAUSES_MAX);
+            }
+            ControlFlow::Continue(())
+        })?;
+        report.more_after = progress.last.filter(|_| !is_complete);
+        Ok(report)
+    }
+
     fn read_page<T: BlockContent>(
         &self,
-        from: u64,
+        after: Option<u64>,
+        filter: &DeadLetterFilter,
         max: usize,
     ) -> Result<SelectedDeadLetters<T>, DeadLetterError> {
-        let from = from.max(self.resolved.floor());
         let mut found = SelectedDeadLetters::new();
+        let mut progress = ScanProgress::default();
+        let (lost, is_complete) = self.scan(after, |number, dead_letter: T| {
+            if found.is_full(max) {
+                return ControlFlow::Break(());
+            }
+            let facts = dead_letter.facts();
+            progress.advance(number, facts.body.len())?;
+            if filter.matches(&facts) {
+                found.push(number, dead_letter);
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.lost = lost;
+        found.more_after = progress.last.filter(|_| !is_complete);
+        Ok(found)
+    }
+
+    /// Visits the unresolved dead letters after one until `visit` ends it. Returns the lost ranges,
+    /// and whether all were visited.
+    fn scan<T: BlockContent>(
+        &self,
+        after: Option<u64>,
+        mut visit: impl FnMut(u64, T) -> ControlFlow<()>,
+    ) -> Result<(Vec<(u64, u64)>, bool), DeadLetterError> {
+        let from = after.map_or(0, |number| number.saturating_add(1));
+        let from = from.max(self.resolved.floor());
+        let mut lost = Vec::new();
         let ends = self.streams.iter().skip(1).map(|(base, _)| *base);
         for ((base, id), end) in self.streams.iter().zip(ends.chain([u64::MAX])) {
             if end <= from {
@@ -120,21 +217,19 @@ impl DeadLetterReader<'_> {
                     _ => Vec::new(),
                 };
                 if dead_letters.is_empty() {
-                    found.lost.push((first, first + records));
+                    lost.push((first, first + records));
                 }
                 for (number, dead_letter) in (first..).zip(dead_letters) {
                     if number < from || self.resolved.contains(number) {
                         continue;
                     }
-                    if found.is_full(max) {
-                        found.more_after = found.numbers().last();
-                        return Ok(found);
+                    if visit(number, dead_letter).is_break() {
+                        return Ok((lost, false));
                     }
-                    found.push(number, dead_letter);
                 }
             }
         }
-        Ok(found)
+        Ok((lost, true))
     }
 
     fn read_these<T: BlockContent>(

@@ -4,9 +4,15 @@
 //! later one is delivered, so numbers are stable. The log frees them from the oldest on;
 //! `acked_ranges.rs` records which of the others are resolved.
 
-use forebay_buffer::DeadLetterMessage;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use forebay_buffer::{DeadLetterMessage, MessageHeader};
 use forebay_log::Block;
-use forebay_model::{DeadLetterSelection, DiscardReport, ReplayReport, SinkKey};
+use forebay_model::{
+    CauseReport, DeadLetterEdit, DeadLetterFacts, DeadLetterFilter, DeadLetterQuery,
+    DeadLetterReplay, DiscardReport, ReplayReport, SinkKey, Timestamp,
+};
 
 use super::acked_ranges::{ACKED_RANGES_MAX, log_failed};
 use super::replay_state::AckedRanges;
@@ -17,6 +23,9 @@ use crate::dead_letter::{
 };
 use forebay_ingest::streams::TOPIC_DEAD_LETTER_PREFIX;
 
+/// Error name of a message that its provider rejected.
+const MESSAGE_REJECTED: &str = "messageRejected";
+
 type SelectedMessages = SelectedDeadLetters<DeadLetterMessage>;
 
 impl BlockContent for DeadLetterMessage {
@@ -24,42 +33,103 @@ impl BlockContent for DeadLetterMessage {
         Ok(Self::from_block(block).into_iter().collect())
     }
 
-    fn size(&self) -> usize {
-        self.message.len()
+    fn facts(&self) -> DeadLetterFacts<'_> {
+        let received = self.message.timestamp_ms.unwrap_or(self.at_ms);
+        let message = format!(
+            "topic \"{}\" rejected it {} times: {}",
+            self.topic, self.attempts, self.error
+        );
+        DeadLetterFacts {
+            received: Timestamp::from_millis(received),
+            column: "value",
+            error: MESSAGE_REJECTED,
+            message: message.into(),
+            body: self.message.payload.as_deref().unwrap_or_default(),
+        }
+    }
+
+    fn edit(&mut self, edit: &DeadLetterEdit) -> Result<(), String> {
+        if let Some(body) = &edit.body {
+            self.message.payload = Some(Bytes::from(body.clone()));
+        }
+        let text = |value: &Option<Bytes>| {
+            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
+        };
+        let shown = self.message.headers.iter();
+        let shown: BTreeMap<String, String> = shown
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        if let Some(headers) = edit.headers.as_ref().filter(|h| **h != shown) {
+            let header = |(name, value): (&String, &String)| -> MessageHeader {
+                (name.as_str().into(), Some(Bytes::from(value.clone())))
+            };
+            self.message.headers = headers.iter().map(header).collect();
+        }
+        Ok(())
     }
 }
 
 impl TopicRegistry {
-    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`]. Blocks: it
-    /// reads files.
+    /// Lists unresolved dead letters of a sink, at most `limit` and [`SELECTION_MAX`], with the last
+    /// one that was read if there are more. Blocks: it reads files.
     pub fn list(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<StoredDeadLetter<DeadLetterMessage>>, DeadLetterError> {
+    ) -> Result<(Vec<StoredDeadLetter<DeadLetterMessage>>, Option<u64>), DeadLetterError> {
         let acked = self.cached_ranges(&self.shared_topic(sink), sink)?;
-        Ok(self.select(sink, &acked, selection, limit)?.dead_letters)
+        let found = self.read(sink, &acked, |reader| reader.select(query, limit))?;
+        Ok((found.dead_letters, found.more_after))
     }
 
-    fn select(
+    /// Counts unresolved dead letters by their causes. Blocks: it reads files.
+    pub fn causes(
+        &self,
+        sink: &SinkKey,
+        after: Option<u64>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport, DeadLetterError> {
+        let acked = self.cached_ranges(&self.shared_topic(sink), sink)?;
+        self.read(sink, &acked, |reader| {
+            reader.causes::<DeadLetterMessage>(after, filter)
+        })
+    }
+
+    fn read<T>(
         &self,
         sink: &SinkKey,
         acked: &AckedRanges,
-        selection: &DeadLetterSelection,
-        max: usize,
-    ) -> Result<SelectedMessages, DeadLetterError> {
+        read: impl FnOnce(&DeadLetterReader<'_>) -> Result<T, DeadLetterError>,
+    ) -> Result<T, DeadLetterError> {
         let streams = self.dead_letter_streams(sink);
         let streams: Vec<_> = streams
             .iter()
             .map(|(base, s)| (*base, s.stats.id))
             .collect();
-        let reader = DeadLetterReader {
+        read(&DeadLetterReader {
             log: &self.deps.log,
             streams: &streams,
             resolved: &acked.resolved,
-        };
-        reader.select(selection, max)
+        })
+    }
+
+    /// The dead letters of a replay, with their edits.
+    fn select_for(
+        &self,
+        sink: &SinkKey,
+        acked: &AckedRanges,
+        replay: &DeadLetterReplay,
+    ) -> Result<(SelectedMessages, Vec<(u64, String)>), DeadLetterError> {
+        let mut found = self.read(sink, acked, |reader| {
+            if replay.edits.is_empty() {
+                reader.select(&replay.query, SELECTION_MAX)
+            } else {
+                reader.select_unresolved(replay.edits.keys().copied())
+            }
+        })?;
+        let rejected = found.edit(&replay.edits);
+        Ok((found, rejected))
     }
 
     /// Appends the messages of dead letters to their sink's stream, at most [`SELECTION_MAX`] per
@@ -71,19 +141,21 @@ impl TopicRegistry {
     pub fn replay(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        replay: &DeadLetterReplay,
     ) -> Result<ReplayReport, DeadLetterError> {
         let shared_topic = self.shared_topic(sink);
         let lock = shared_topic.lock();
         let acked = self.acked_ranges(&shared_topic, sink)?;
-        let found = self.select(sink, &acked, selection, SELECTION_MAX)?;
+        let (found, rejected) = self.select_for(sink, &acked, replay)?;
         resolve(&acked, &found)?;
         let report = ReplayReport {
             replayed: found.dead_letters.len() as u64,
-            rejected: Vec::new(),
+            rejected,
+            skipped: found.skipped,
+            rows: Vec::new(),
             more_after: found.more_after,
         };
-        if found.dead_letters.is_empty() {
+        if found.dead_letters.is_empty() || replay.dry_run {
             return Ok(report);
         }
         // The messages must stay in the stream until the dead letters are recorded as resolved.
@@ -103,12 +175,13 @@ impl TopicRegistry {
     pub fn discard(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
     ) -> Result<DiscardReport, DeadLetterError> {
         let shared_topic = self.shared_topic(sink);
         let _lock = shared_topic.lock();
         let acked = self.acked_ranges(&shared_topic, sink)?;
-        let found = self.select(sink, &acked, selection, SELECTION_MAX)?;
+        let found: SelectedMessages =
+            self.read(sink, &acked, |reader| reader.select(query, SELECTION_MAX))?;
         let acked = resolve(&acked, &found)?;
         let last = found.numbers().max();
         if last.is_none_or(|number| number < acked.resolved.floor()) {

@@ -103,6 +103,14 @@ impl SharedTopic {
         }
     }
 
+    /// Ends the backoff of its delivery, or starts the delivery that failed to start.
+    pub(super) fn retry_now(&self) {
+        match &self.delivery().worker {
+            Some((_, worker)) => worker.retry_now(),
+            None => self.wake.notify_one(),
+        }
+    }
+
     /// State of its delivery; `None` when there is nothing to deliver or it is paused.
     pub(super) fn delivery_status(&self) -> Option<DeliveryStatus> {
         let slot = self.delivery();

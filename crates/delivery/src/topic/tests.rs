@@ -10,9 +10,9 @@ use forebay_buffer::{Message, encode_standalone};
 use forebay_ingest::pipeline::{AppendOutcome, BlockToAppend};
 use forebay_log::{LogConfig, MemEnv};
 use forebay_model::{
-    Actor, AuditStamp, BlockCompression, DeadLetterSelection, DefinitionVersion, HttpMethod,
-    HumanDuration, ManualClock, MessageMapping, SettingsPatch, Sink, SinkTarget, Timestamp,
-    TopicKind, TopicState, TopicStatistics,
+    Actor, AuditStamp, BlockCompression, DeadLetterEdit, DeadLetterFilter, DeadLetterReplay,
+    DeadLetterSelection, DefinitionVersion, HttpMethod, HumanDuration, ManualClock, MessageMapping,
+    SettingsPatch, Sink, SinkTarget, Timestamp, TopicKind, TopicState, TopicStatistics,
 };
 use forebay_record::SealedBlock;
 
@@ -188,11 +188,12 @@ impl Node {
     }
 
     fn dead_letters(&self) -> Vec<(u64, String)> {
-        let found = self.topics.list(&key(), &DeadLetterSelection::ALL, 100);
+        let all = DeadLetterSelection::ALL.into();
+        let found = self.topics.list(&key(), &all, 100);
         let text = |l: &forebay_buffer::DeadLetterMessage| {
             String::from_utf8(l.message.payload.clone().unwrap().to_vec()).unwrap()
         };
-        let found = found.unwrap();
+        let (found, _) = found.unwrap();
         found
             .iter()
             .map(|l| (l.number, text(&l.dead_letter)))
@@ -200,11 +201,13 @@ impl Node {
     }
 
     fn replay(&self, selection: &DeadLetterSelection) -> u64 {
-        self.topics.replay(&key(), selection).unwrap().replayed
+        let replay = selection.clone().into();
+        self.topics.replay(&key(), &replay).unwrap().replayed
     }
 
     fn discard(&self, selection: &DeadLetterSelection) -> u64 {
-        self.topics.discard(&key(), selection).unwrap().dropped
+        let query = selection.clone().into();
+        self.topics.discard(&key(), &query).unwrap().dropped
     }
 
     fn counts(&self) -> TopicStatistics {
@@ -242,8 +245,10 @@ fn any_dead_letter_is_replayed_or_dropped_and_counted_once() {
     for resolved in [1, 2, 3, 5] {
         let selection = these(&[0, resolved]);
         let rejected = [
-            node.topics.replay(&key(), &selection).unwrap_err(),
-            node.topics.discard(&key(), &selection).unwrap_err(),
+            node.topics
+                .replay(&key(), &selection.clone().into())
+                .unwrap_err(),
+            node.topics.discard(&key(), &selection.into()).unwrap_err(),
         ];
         assert!(
             rejected
@@ -301,7 +306,7 @@ fn a_dead_letter_that_is_rejected_again_is_a_dead_letter_again() {
     let machine = Machine::new(2);
     let node = with_dead_letters(&machine);
     machine.rejecting(&["m1"]);
-    node.topics.replay(&key(), &these(&[1])).unwrap();
+    node.topics.replay(&key(), &these(&[1]).into()).unwrap();
     node.deliver();
     let dead_letters = node.dead_letters();
     assert_eq!(
@@ -363,7 +368,7 @@ fn power_cuts(seed: u64) -> (usize, usize) {
         // What is moved is delivered as soon as it exists.
         node.reconcile();
         machine.env.cut_power_after(cut);
-        let done = node.topics.replay(&key(), &these(&[1, 3]));
+        let done = node.topics.replay(&key(), &these(&[1, 3]).into());
         let calls_left = node.log.health().is_ok();
         if cut % 2 == 0 {
             machine.env.crash();
@@ -410,7 +415,7 @@ fn a_full_volume_rejects_a_replay_and_frees_space_when_dead_letters_are_dropped(
         }
     }
     let before = node.dead_letters();
-    let rejected = node.topics.replay(&key(), &these(&[1])).unwrap_err();
+    let rejected = node.topics.replay(&key(), &these(&[1]).into()).unwrap_err();
     assert!(
         matches!(rejected, DeadLetterError::Append(_)),
         "{rejected:?}"
@@ -432,7 +437,10 @@ fn what_is_recorded_of_dead_letters_is_bounded() {
         ..replay_state::AckedRanges::default()
     };
     node.topics.persist(&place, &key(), acked).unwrap();
-    let rejected = node.topics.discard(&key(), &these(&[1])).unwrap_err();
+    let rejected = node
+        .topics
+        .discard(&key(), &these(&[1]).into())
+        .unwrap_err();
     assert!(
         matches!(rejected, DeadLetterError::TooScattered(_)),
         "{rejected}"
@@ -458,15 +466,51 @@ fn dead_letters_are_listed_in_pages_and_unreadable_ones_are_passed_over() {
     ticket.wait().unwrap();
     let page = |after, limit| -> Vec<u64> {
         let selection = DeadLetterSelection::After(after);
-        let found = node.topics.list(&key(), &selection, limit).unwrap();
-        found.iter().map(|l| l.number).collect()
+        let found = node.topics.list(&key(), &selection.into(), limit).unwrap();
+        found.0.iter().map(|l| l.number).collect()
     };
     assert_eq!(page(None, 2), [0, 1]);
     assert_eq!(page(Some(1), 2), [2, 3]);
     assert_eq!(page(Some(3), 9), [4]);
-    let missing = node.topics.discard(&key(), &these(&[4, 5])).unwrap_err();
+    let missing = node
+        .topics
+        .discard(&key(), &these(&[4, 5]).into())
+        .unwrap_err();
     assert!(matches!(missing, DeadLetterError::NotFound(5)), "{missing}");
     assert_eq!(node.discard(&DeadLetterSelection::ALL), 5);
     let freed = node.topics.dead_letter_streams(&key());
     assert!(freed.iter().all(|(_, s)| s.is_drained()), "{freed:?}");
+}
+
+#[test]
+fn an_edited_message_is_delivered_once_and_a_dry_run_moves_nothing() {
+    let machine = Machine::new(7);
+    let node = with_dead_letters(&machine);
+    let edit = DeadLetterEdit {
+        body: Some(b"mended".to_vec()),
+        headers: Some([("H".to_owned(), "v".to_owned())].into()),
+    };
+    let mut replay = DeadLetterReplay::of_edits([(3, edit)].into());
+    replay.dry_run = true;
+    let before = node.counts();
+    let dry = node.topics.replay(&key(), &replay).unwrap();
+    assert_eq!((dry.replayed, dry.rejected.len()), (1, 0));
+    assert_eq!((node.counts(), node.dead_letters().len()), (before, 5));
+    replay.dry_run = false;
+    let done = node.topics.replay(&key(), &replay).unwrap();
+    assert_eq!((done.replayed, done.skipped), (1, Vec::new()));
+    let again = node.topics.replay(&key(), &replay).unwrap();
+    assert_eq!((again.replayed, again.skipped), (0, vec![3]));
+    node.deliver();
+    let payloads = machine.provider.lock().payloads("t");
+    assert_eq!(payloads, ["w0", "w1", "mended"]);
+    let report = node
+        .topics
+        .causes(&key(), None, &DeadLetterFilter::default());
+    let report = report.unwrap();
+    assert_eq!(
+        (report.causes.len(), report.causes[0].count),
+        (1, 4),
+        "{report:?}"
+    );
 }

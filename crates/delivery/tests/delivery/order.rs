@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::*;
-use forebay_model::{DeadLetterSelection, TableBackend};
+use forebay_model::{DeadLetterEdit, DeadLetterReplay, DeadLetterSelection, TableBackend};
 use futures::stream;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,9 +148,10 @@ async fn rows_that_a_table_rejects_become_dead_letters_once_and_can_be_replayed(
     assert_eq!(world.rows(), []);
     let dead_letters = world.dead_letters();
     let kept = dead_letters
-        .list(&sink_key(), &DeadLetterSelection::ALL, 100)
+        .list(&sink_key(), &DeadLetterSelection::ALL.into(), 100)
         .await
-        .unwrap();
+        .unwrap()
+        .0;
     assert_eq!(kept.len(), 30);
     let shown = std::str::from_utf8(&kept[3].dead_letter.body).unwrap();
     assert_eq!(shown, r#"{"id": "3", "text": "a \"text\"\nof two lines"}"#);
@@ -162,9 +163,23 @@ async fn rows_that_a_table_rejects_become_dead_letters_once_and_can_be_replayed(
     // All but that one, into the file that is open now.
     let good: Vec<u64> = kept.iter().map(|k| k.number).filter(|n| *n != 3).collect();
     let replayed = dead_letters
-        .replay(&sink_key(), &DeadLetterSelection::These(good))
+        .replay(&sink_key(), &DeadLetterSelection::These(good).into())
         .await
         .unwrap();
     assert_eq!((replayed.replayed, replayed.rejected), (29, Vec::new()));
     assert_eq!(counts().await, (30, 0, 1, 29));
+    // That one with another cell; an object of other columns is rejected.
+    for (body, replayed) in [
+        (r#"{"id": "3"}"#, 0),
+        (r#"{"id": "3", "text": "short"}"#, 1),
+    ] {
+        let edit = DeadLetterEdit {
+            body: Some(body.as_bytes().to_vec()),
+            headers: None,
+        };
+        let edited = DeadLetterReplay::of_edits([(3, edit)].into());
+        let done = dead_letters.replay(&sink_key(), &edited).await.unwrap();
+        assert_eq!(done.replayed, replayed, "{done:?}");
+    }
+    assert_eq!(counts().await, (30, 0, 0, 30));
 }

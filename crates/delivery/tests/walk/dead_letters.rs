@@ -7,7 +7,8 @@ use forebay_delivery::dead_letter::{DeadLetterError, SinkDeadLetters};
 use forebay_ingest::pipeline::{AppendOutcome, BlockToAppend};
 use forebay_model::settings::{RejectionAction, RejectionSettings};
 use forebay_model::{
-    BlockCompression, ByteSize, Clock, ColumnKind, DeadLetterSelection, ManualClock, PathColumn,
+    BlockCompression, ByteSize, Clock, ColumnKind, DeadLetterEdit, DeadLetterFilter,
+    DeadLetterQuery, DeadLetterReplay, DeadLetterSelection, ManualClock, PathColumn, ReplayedRow,
     SettingsPatch, SinkSettings, SliceState,
 };
 use forebay_record::{RowLimits, SealedBlock};
@@ -187,22 +188,23 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
     let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
     let all = dead_letters
-        .list(&key, &DeadLetterSelection::ALL, 100)
+        .list(&key, &DeadLetterSelection::ALL.into(), 100)
         .await
-        .unwrap();
+        .unwrap()
+        .0;
     let numbers: Vec<u64> = all.iter().map(|k| k.number).collect();
     assert_eq!(numbers, [0, 1, 2]);
     assert_eq!(&all[1].dead_letter.body[..], br#"{"m":2}"#);
     assert_eq!(all[1].dead_letter.error, "pathNotFound");
     let page = dead_letters
-        .list(&key, &DeadLetterSelection::After(Some(0)), 1)
+        .list(&key, &DeadLetterSelection::After(Some(0)).into(), 1)
         .await
         .unwrap();
-    assert_eq!((page.len(), page[0].number), (1, 1));
+    assert_eq!((page.0.len(), page.0[0].number, page.1), (1, 1, Some(1)));
 
     // The mapping is not fixed yet.
     let none = dead_letters
-        .replay(&key, &DeadLetterSelection::ALL)
+        .replay(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap();
     assert_eq!((none.replayed, none.rejected.len()), (0, 3));
@@ -210,13 +212,13 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
 
     fix_mapping(&mut node).await;
     let some = dead_letters
-        .replay(&key, &DeadLetterSelection::These(vec![1]))
+        .replay(&key, &DeadLetterSelection::These(vec![1]).into())
         .await
         .unwrap();
     assert_eq!((some.replayed, some.rejected.len()), (1, 0));
     assert_eq!(reconciliation(&node).await, [4, 2, 0, 2]);
     let rest = dead_letters
-        .replay(&key, &DeadLetterSelection::ALL)
+        .replay(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap();
     assert_eq!(rest.replayed, 2);
@@ -226,19 +228,20 @@ async fn dead_letters_are_delivered_once_after_the_mapping_was_fixed() {
 
     // Each one once.
     let again = dead_letters
-        .replay(&key, &DeadLetterSelection::ALL)
+        .replay(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
     let dropped = dead_letters
-        .replay(&key, &DeadLetterSelection::These(vec![1]))
+        .replay(&key, &DeadLetterSelection::These(vec![1]).into())
         .await;
     assert!(matches!(dropped, Err(DeadLetterError::NotFound(1))));
     assert!(
         dead_letters
-            .list(&key, &DeadLetterSelection::ALL, 9)
+            .list(&key, &DeadLetterSelection::ALL.into(), 9)
             .await
             .unwrap()
+            .0
             .is_empty()
     );
     let stream_id = machine.volume.log.find("dead-letter/1/2/s/k").unwrap();
@@ -267,17 +270,17 @@ async fn dropped_dead_letters_are_counted_and_removed() {
     let dead_letters = sink_dead_letters(&machine, &node);
     let key = sink_key("k");
     let first = dead_letters
-        .discard(&key, &DeadLetterSelection::ALL)
+        .discard(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap();
     assert_eq!((first.dropped, first.more_after), (1_000, Some(999)));
     assert_eq!(reconciliation(&node).await, [2_500, 1_500, 1_000, 0]);
     let named = dead_letters
-        .discard(&key, &DeadLetterSelection::These(vec![2_000, 2_499]))
+        .discard(&key, &DeadLetterSelection::These(vec![2_000, 2_499]).into())
         .await;
     assert_eq!(named.unwrap().dropped, 2);
     let missing = dead_letters
-        .discard(&key, &DeadLetterSelection::These(vec![1_500, 2_000]))
+        .discard(&key, &DeadLetterSelection::These(vec![1_500, 2_000]).into())
         .await;
     assert!(matches!(missing, Err(DeadLetterError::NotFound(2_000))));
     assert_eq!(reconciliation(&node).await, [2_500, 1_498, 1_002, 0]);
@@ -324,12 +327,121 @@ async fn dead_letters_outlive_the_process_and_an_interrupted_replay_delivers_not
     let clock: &dyn Clock = &*dead_letters.clock;
     assert!(clock.now() > NOW.parse().unwrap());
     let all = dead_letters
-        .replay(&sink_key("k"), &DeadLetterSelection::ALL)
+        .replay(&sink_key("k"), &DeadLetterSelection::ALL.into())
         .await;
     assert_eq!(all.unwrap().replayed, 5);
     let rows = replayed(&machine, &node).await;
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|r| r.starts_with("\"none\"")), "{rows:?}");
     assert_eq!(reconciliation(&node).await, [5, 0, 0, 5]);
+    machine.stop(node).await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_by_cause_and_dropped_by_a_filter() {
+    let machine = Machine::new();
+    let node = node(&machine).await;
+    let mut client = node.client().await;
+    // Two causes that alternate, more of them than a call processes.
+    let letters: u64 = 4_200;
+    for of_half in [0..letters / 2, letters / 2..letters] {
+        let line = |i: u64| match i % 2 {
+            0 => format!("{{\"m\":{i}}}\n"),
+            _ => format!("[{i}]\n"),
+        };
+        let lines: String = of_half.map(line).collect();
+        let answer = client
+            .send(&post(&stream(), NDJSON, lines.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let dead_letters = sink_dead_letters(&machine, &node);
+    let key = sink_key("k");
+    let filter = DeadLetterFilter {
+        contains: Some("\"m\"".to_owned()),
+        ..DeadLetterFilter::default()
+    };
+    let none = DeadLetterFilter::default();
+    let report = dead_letters.causes(&key, None, &none).await.unwrap();
+    assert_eq!((report.causes.len(), report.others), (1, 0), "{report:?}");
+    assert_eq!(report.causes[0].count, letters);
+    let objects = dead_letters.causes(&key, None, &filter).await.unwrap();
+    assert_eq!(
+        (objects.causes[0].count, objects.more_after),
+        (letters / 2, None)
+    );
+    let mut query = DeadLetterQuery {
+        selection: DeadLetterSelection::ALL,
+        filter,
+    };
+    let (page, more) = dead_letters.list(&key, &query, 2).await.unwrap();
+    let numbers: Vec<u64> = page.iter().map(|l| l.number).collect();
+    assert_eq!((numbers, more), (vec![0, 2], Some(2)));
+    // Dropping every other one leaves as many ranges; all of them must fit.
+    let mut dropped = 0;
+    loop {
+        let done = dead_letters.discard(&key, &query).await.unwrap();
+        dropped += done.dropped;
+        let Some(last) = done.more_after else { break };
+        query.selection = DeadLetterSelection::After(Some(last));
+    }
+    assert_eq!(dropped, letters / 2);
+    let left = dead_letters.causes(&key, None, &none).await.unwrap();
+    assert_eq!(left.causes[0].count, letters / 2);
+    assert_eq!(
+        reconciliation(&node).await,
+        [letters, letters / 2, letters / 2, 0]
+    );
+    machine.stop(node).await;
+}
+
+#[tokio::test]
+async fn edited_records_are_delivered_once_and_a_dry_run_changes_nothing() {
+    let machine = Machine::new();
+    let node = node(&machine).await;
+    let mut client = node.client().await;
+    for body in [r#"{"m":1}"#, r#"{"m":2}"#, r#"{"m":3}"#] {
+        assert_eq!(client.post(&stream(), body).await.status, 200);
+    }
+    let dead_letters = sink_dead_letters(&machine, &node);
+    let key = sink_key("k");
+    let edit = |body: &str| DeadLetterEdit {
+        body: Some(body.as_bytes().to_vec()),
+        headers: None,
+    };
+    let edits = [(0, edit(r#"{"n":"one"}"#)), (2, edit(r#"{"m":"still"}"#))];
+    let mut replay = DeadLetterReplay::of_edits(edits.into());
+    replay.dry_run = true;
+    for _ in 0..2 {
+        let dry = dead_letters.replay(&key, &replay).await.unwrap();
+        assert_eq!(
+            (dry.replayed, dry.rejected.len(), dry.skipped),
+            (1, 1, Vec::new())
+        );
+        let cells = vec![("c0".to_owned(), b"one".to_vec())];
+        assert_eq!(dry.rows, [ReplayedRow { id: 0, cells }]);
+        assert_eq!(reconciliation(&node).await, [3, 3, 0, 0]);
+    }
+    replay.dry_run = false;
+    let done = dead_letters.replay(&key, &replay).await.unwrap();
+    assert_eq!(
+        (done.replayed, done.rejected[0].0, done.rows),
+        (1, 2, Vec::new())
+    );
+    assert_eq!(reconciliation(&node).await, [3, 2, 0, 1]);
+    // The same request again, after a lost response: nothing is delivered twice.
+    let again = dead_letters.replay(&key, &replay).await.unwrap();
+    assert_eq!((again.replayed, again.skipped), (0, vec![0]));
+    assert_eq!(again.rejected[0].0, 2);
+    // What the mapping rejects again is kept as it was received.
+    let (left, _) = dead_letters
+        .list(&key, &DeadLetterSelection::These(vec![2]).into(), 1)
+        .await
+        .unwrap();
+    assert_eq!(&left[0].dead_letter.body[..], br#"{"m":3}"#);
+    let unknown = DeadLetterReplay::of_edits([(9, edit("{}"))].into());
+    let missing = dead_letters.replay(&key, &unknown).await;
+    assert!(matches!(missing, Err(DeadLetterError::NotFound(9))));
+    assert_eq!(reconciliation(&node).await, [3, 2, 0, 1]);
     machine.stop(node).await;
 }

@@ -117,7 +117,7 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     let (node, dead_letters) = three_dead_letters(&machine, Lost::Both).await;
     let key = sink_key("k");
     let uncertain = dead_letters
-        .replay(&key, &DeadLetterSelection::ALL)
+        .replay(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap_err();
     assert!(
@@ -127,7 +127,7 @@ async fn rows_stay_when_it_is_unknown_whether_their_slice_was_created() {
     assert_eq!(replayed(&machine, &node).await.len(), 3);
     // It was done, so it is not done again.
     let again = sink_dead_letters(&machine, &node)
-        .replay(&key, &DeadLetterSelection::ALL)
+        .replay(&key, &DeadLetterSelection::ALL.into())
         .await
         .unwrap();
     assert_eq!(again.replayed, 0);
@@ -141,7 +141,7 @@ async fn replays_once(lost: Lost) {
     let machine = Machine::new();
     let (node, dead_letters) = three_dead_letters(&machine, lost).await;
     let done = dead_letters
-        .replay(&sink_key("k"), &DeadLetterSelection::ALL)
+        .replay(&sink_key("k"), &DeadLetterSelection::ALL.into())
         .await;
     assert_eq!(done.unwrap().replayed, 3);
     assert_eq!(replayed(&machine, &node).await.len(), 3);

@@ -31,7 +31,12 @@ pub(super) enum ApiTransport {
 }
 
 impl ApiTransport {
-    pub(super) fn http(token: &str, authorities: Vec<Certificate>) -> Result<Self, CliError> {
+    /// For requests to `base`.
+    pub(super) fn http(
+        base: &Url,
+        token: &str,
+        authorities: Vec<Certificate>,
+    ) -> Result<Self, CliError> {
         let mut headers = HeaderMap::new();
         headers.insert(TOKEN_HEADER, token_header(token)?);
         let client = HttpClient::new(HttpClientConfig {
@@ -40,7 +45,12 @@ impl ApiTransport {
             response_max: RESPONSE_BYTES_MAX,
             authorities,
         });
-        client.map(Self::Http).map_err(CliError::new)
+        let client = client.map_err(CliError::new)?;
+        client.prepare(base).map_err(|e| {
+            CliError::new(format_args!("{base}: {e}"))
+                .hint("--api-ca sets a PEM file with the CA certificates of the server")
+        })?;
+        Ok(Self::Http(client))
     }
 
     pub(super) fn local(router: Router, token: &str) -> Result<Self, CliError> {

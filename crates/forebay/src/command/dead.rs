@@ -1,24 +1,22 @@
 //! `forebay dead`: dead letters of sinks, jobs and buffers.
 
+mod edit;
+mod filter;
+mod sink;
+mod transfer;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use forebay_api::dead_letter::{
-    DeadLetterList, DeadLetterSelectionRequest, DeadLetterView, DiscardResponse, ReplayResponse,
-};
-use forebay_api::retry::RejectedFile;
-use forebay_api::statistics::FileList;
 use forebay_model::DeadLetterSelection;
-use reqwest::Method;
-use serde::de::DeserializeOwned;
 
 use super::common::{ServerArgs, dead_letter_selection};
 use super::{buffer, job};
-use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
+use crate::api_client::{ApiClient, block_on};
 use crate::cli_error::CliError;
 use crate::config::Environment;
-use crate::query::TextTable;
-use crate::terminal;
+use filter::DeadLetterFilterArgs;
+use sink::{ReplayOptions, SinkQueue};
 
 /// Lists, shows, replays and drops dead letters: records and messages that were rejected for good.
 ///
@@ -27,11 +25,22 @@ use crate::terminal;
 /// rejected. A job's (--job) are records that a stage has rejected, and bad lines. A buffer's
 /// (--buffer) are messages that its provider has rejected.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  forebay dead ls                                        sinks that have dead letters
+  forebay dead causes events in-demo-events              how many of which cause
+  forebay dead replay events in-demo-events --all --dry-run
+  forebay dead export events in-demo-events --cause 9c1f0a2b3d4e5f60 > letters.ndjson
+  forebay dead import events in-demo-events letters.ndjson")]
 pub(crate) enum DeadLetterCommand {
     #[command(visible_alias = "list")]
     Ls(DeadLetterListArgs),
     Show(DeadLetterShowArgs),
+    Causes(DeadLetterCausesArgs),
     Replay(DeadLetterReplayArgs),
+    Edit(edit::DeadLetterEditArgs),
+    Export(transfer::DeadLetterExportArgs),
+    Import(transfer::DeadLetterImportArgs),
     Drop(DeadLetterDropArgs),
     File(DeadLetterFileArgs),
 }
@@ -52,8 +61,7 @@ struct DeadLetterNameArgs {
 
 /// Location of a dead-letter queue.
 enum QueueLocation {
-    /// Path of a sink's dead letters in the API.
-    Sink(String),
+    Sink(SinkQueue),
     Job(job::JobFileArgs),
     Buffer(buffer::BufferArgs),
 }
@@ -71,19 +79,19 @@ impl DeadLetterNameArgs {
                     return Err(CliError::usage(missing)
                         .hint("--job FILE and --buffer DIR select those of a job and a buffer"));
                 };
-                let (source, sink) = (encoded(source), encoded(sink));
+                let queue = SinkQueue::new(source, sink);
                 ids.drain(..2);
-                QueueLocation::Sink(format!("{SOURCES}/{source}/sinks/{sink}/dead-letters"))
+                QueueLocation::Sink(queue)
             }
         };
         Ok((location, ids))
     }
 }
 
-/// Lists dead letters, oldest first.
+/// Lists dead letters, oldest first; without ids, the sinks that have some.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "\
-forebay dead ls [OPTIONS] <SOURCE> <SINK>
+forebay dead ls [OPTIONS] [<SOURCE> <SINK>]
        forebay dead ls [OPTIONS] --job <FILE>
        forebay dead ls [OPTIONS] --buffer <DIR>")]
 pub(crate) struct DeadLetterListArgs {
@@ -92,6 +100,8 @@ pub(crate) struct DeadLetterListArgs {
     /// Maximum number of dead letters
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
+    #[command(flatten)]
+    filter: DeadLetterFilterArgs,
     /// Print JSON (of jobs and buffers: one object per line)
     #[arg(long)]
     json: bool,
@@ -108,6 +118,29 @@ forebay dead show [OPTIONS] <SOURCE> <SINK> <ID>
 pub(crate) struct DeadLetterShowArgs {
     #[command(flatten)]
     names: DeadLetterNameArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Counts the dead letters of a sink by their causes, the most frequent first.
+///
+/// Dead letters whose errors differ only in numbers and quoted values have the same cause. The id of a
+/// cause selects them in the other commands (--cause).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  forebay dead causes events in-demo-events
+  forebay dead replay events in-demo-events --cause 9c1f0a2b3d4e5f60")]
+pub(crate) struct DeadLetterCausesArgs {
+    /// Id of the source
+    source: String,
+    /// Id of the sink
+    sink: String,
+    #[command(flatten)]
+    filter: DeadLetterFilterArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -148,18 +181,26 @@ pub(crate) struct DeadLetterFileArgs {
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "\
-forebay dead replay [OPTIONS] <SOURCE> <SINK> <ID>...|--all
+forebay dead replay [OPTIONS] <SOURCE> <SINK> <ID>...|--all|<FILTER>
        forebay dead replay [OPTIONS] --job <FILE> <ID>...|--all
        forebay dead replay [OPTIONS] --buffer <DIR> <ID>...|--all",
     after_help = "\
 Example:
   forebay dead ls events in-demo-events
   forebay apply -f fixed.yaml
+  forebay dead replay events in-demo-events --all --dry-run
   forebay dead replay events in-demo-events --all"
 )]
 pub(crate) struct DeadLetterReplayArgs {
     #[command(flatten)]
     chosen: DeadLetterSelectionArgs,
+    /// Print what a replay would do with the current mapping, and the first rows; change nothing (only
+    /// dead letters of sinks)
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the server's result as JSON (only dead letters of sinks)
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -167,7 +208,7 @@ pub(crate) struct DeadLetterReplayArgs {
 /// Deletes dead letters; those of a sink count as expired.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "\
-forebay dead drop [OPTIONS] <SOURCE> <SINK> <ID>...|--all
+forebay dead drop [OPTIONS] <SOURCE> <SINK> <ID>...|--all|<FILTER>
        forebay dead drop [OPTIONS] --job <FILE> <ID>...|--all
        forebay dead drop [OPTIONS] --buffer <DIR> <ID>...|--all")]
 pub(crate) struct DeadLetterDropArgs {
@@ -184,20 +225,34 @@ struct DeadLetterSelectionArgs {
     /// All dead letters
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    filter: DeadLetterFilterArgs,
 }
 
 impl DeadLetterSelectionArgs {
-    /// The queue, and the ids of dead letters: none selects all.
+    /// The queue, and the ids of dead letters: none selects all that pass the filter.
     fn split(self) -> Result<(QueueLocation, Vec<String>), CliError> {
+        let is_filtered = !self.filter.is_empty();
         let (location, ids) = self.names.split()?;
-        match (self.all, ids.is_empty()) {
-            (false, true) => Err(CliError::usage("ids of dead letters or --all are missing")),
+        if is_filtered && !matches!(location, QueueLocation::Sink(_)) {
+            return Err(filter_of_sinks_only());
+        }
+        match (self.all || is_filtered, ids.is_empty()) {
+            (false, true) => Err(CliError::usage(
+                "ids of dead letters, --all or a filter are missing",
+            )),
             (true, false) => Err(CliError::usage(
-                "use either ids of dead letters or --all, not both",
+                "use either ids of dead letters or --all and filters, not both",
             )),
             _ => Ok((location, ids)),
         }
     }
+}
+
+fn filter_of_sinks_only() -> CliError {
+    CliError::usage(
+        "--cause, --error, --column, --contains, --since and --until select only dead letters of sinks",
+    )
 }
 
 /// Numbers of dead letters of jobs and buffers.
@@ -230,55 +285,83 @@ pub(crate) fn run(command: DeadLetterCommand, env: Environment) -> Result<(), Cl
     match command {
         DeadLetterCommand::Ls(args) => list(args, env),
         DeadLetterCommand::Show(args) => show(args, env),
-        DeadLetterCommand::Replay(args) => {
-            let (location, ids) = args.chosen.split()?;
-            match location {
-                QueueLocation::Sink(path) => {
-                    let api = ApiClient::new(&args.server, env)?;
-                    block_on(replay_sink_dead_letters(&api, &path, ids))
-                }
-                QueueLocation::Job(file) => job::dead::replay(&file, &parse_selection(&ids)?, env),
-                QueueLocation::Buffer(buffer_args) => {
-                    buffer::dead::replay(&buffer_args, &parse_selection(&ids)?)
-                }
-            }
+        DeadLetterCommand::Causes(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            let queue = SinkQueue::new(&args.source, &args.sink);
+            let filter = args.filter.request()?;
+            block_on(sink::causes(&api, &queue, &filter, args.json))
         }
+        DeadLetterCommand::Replay(args) => replay(args, env),
+        DeadLetterCommand::Edit(args) => edit::run(&args, env),
+        DeadLetterCommand::Export(args) => transfer::export(&args, env),
+        DeadLetterCommand::Import(args) => transfer::import(&args, env),
         DeadLetterCommand::File(args) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(reject_files(&api, &args))
+            let queue = SinkQueue::new(&args.source, &args.sink);
+            block_on(sink::reject_files(&api, &queue, &args.files, args.all))
         }
-        DeadLetterCommand::Drop(args) => {
-            let (location, ids) = args.chosen.split()?;
-            match location {
-                QueueLocation::Sink(path) => {
-                    let api = ApiClient::new(&args.server, env)?;
-                    block_on(discard_sink_dead_letters(&api, &path, ids))
-                }
-                QueueLocation::Job(file) => {
-                    job::dead::discard(&file, &parse_selection(&ids)?, &env)
-                }
-                QueueLocation::Buffer(buffer_args) => {
-                    buffer::dead::discard(&buffer_args, &parse_selection(&ids)?)
-                }
-            }
+        DeadLetterCommand::Drop(args) => discard(args, env),
+    }
+}
+
+fn replay(args: DeadLetterReplayArgs, env: Environment) -> Result<(), CliError> {
+    let filter = args.chosen.filter.request()?;
+    let (location, ids) = args.chosen.split()?;
+    if (args.dry_run || args.json) && !matches!(location, QueueLocation::Sink(_)) {
+        return Err(CliError::usage(
+            "--dry-run and --json are for dead letters of sinks only",
+        ));
+    }
+    match location {
+        QueueLocation::Sink(queue) => {
+            let api = ApiClient::new(&args.server, env)?;
+            let options = ReplayOptions {
+                dry_run: args.dry_run,
+                json: args.json,
+            };
+            block_on(sink::replay(&api, &queue, &ids, &filter, options))
+        }
+        QueueLocation::Job(file) => job::dead::replay(&file, &parse_selection(&ids)?, env),
+        QueueLocation::Buffer(buffer_args) => {
+            buffer::dead::replay(&buffer_args, &parse_selection(&ids)?)
+        }
+    }
+}
+
+fn discard(args: DeadLetterDropArgs, env: Environment) -> Result<(), CliError> {
+    let filter = args.chosen.filter.request()?;
+    let (location, ids) = args.chosen.split()?;
+    match location {
+        QueueLocation::Sink(queue) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(sink::discard(&api, &queue, &ids, &filter))
+        }
+        QueueLocation::Job(file) => job::dead::discard(&file, &parse_selection(&ids)?, &env),
+        QueueLocation::Buffer(buffer_args) => {
+            buffer::dead::discard(&buffer_args, &parse_selection(&ids)?)
         }
     }
 }
 
 fn list(args: DeadLetterListArgs, env: Environment) -> Result<(), CliError> {
+    let names = &args.names;
+    if names.job.is_none() && names.buffer.is_none() && names.ids.is_empty() {
+        let api = ApiClient::new(&args.server, env)?;
+        return block_on(sink::list_sinks(&api, args.json));
+    }
+    let filter = args.filter.request()?;
     let (location, ids) = args.names.split()?;
     if let Some(id) = ids.first() {
         return Err(CliError::usage(format_args!("unexpected id {id:?}")));
     }
+    if !args.filter.is_empty() && !matches!(location, QueueLocation::Sink(_)) {
+        return Err(filter_of_sinks_only());
+    }
     match location {
-        QueueLocation::Sink(path) => {
+        QueueLocation::Sink(queue) => {
             let api = ApiClient::new(&args.server, env)?;
-            block_on(list_sink_dead_letters(
-                &api,
-                &path,
-                args.limit as usize,
-                args.json,
-            ))
+            let limit = args.limit as usize;
+            block_on(sink::list(&api, &queue, &filter, limit, args.json))
         }
         QueueLocation::Job(file) => job::dead::list(&file, args.json, 0, args.limit, &env),
         QueueLocation::Buffer(buffer_args) => buffer::dead::list(&buffer_args, args.limit),
@@ -288,175 +371,16 @@ fn list(args: DeadLetterListArgs, env: Environment) -> Result<(), CliError> {
 fn show(args: DeadLetterShowArgs, env: Environment) -> Result<(), CliError> {
     let (location, ids) = args.names.split()?;
     match location {
-        QueueLocation::Sink(path) => {
-            let path = format!("{path}/{}", encoded(&exactly_one(ids)?));
+        QueueLocation::Sink(queue) => {
+            let id = exactly_one(ids)?;
             let api = ApiClient::new(&args.server, env)?;
-            block_on(show_sink_dead_letter(&api, &path, args.json))
+            block_on(sink::show(&api, &queue, &id, args.json))
         }
         QueueLocation::Job(file) => {
             job::dead::show(&file, exactly_one(parse_numbers(&ids)?)?, args.json, &env)
         }
         QueueLocation::Buffer(buffer_args) => {
             buffer::dead::show(&buffer_args, exactly_one(parse_numbers(&ids)?)?)
-        }
-    }
-}
-
-async fn list_sink_dead_letters(
-    api: &ApiClient,
-    path: &str,
-    limit: usize,
-    json: bool,
-) -> Result<(), CliError> {
-    let dead_letters = api.list_some::<DeadLetterList>(path, limit).await?;
-    if json {
-        return terminal::json(&dead_letters);
-    }
-    if dead_letters.is_empty() {
-        terminal::note("no dead letters");
-    }
-    let mut table = TextTable::new(&["id", "received", "bytes", "error"]);
-    for dead_letter in &dead_letters {
-        table.row(&[
-            &dead_letter.dead_letter_id,
-            &dead_letter.received_at.to_string(),
-            &dead_letter.size.to_string(),
-            &dead_letter.message,
-        ]);
-    }
-    terminal::data(table)
-}
-
-async fn show_sink_dead_letter(api: &ApiClient, path: &str, json: bool) -> Result<(), CliError> {
-    let dead_letter: DeadLetterView = api.get(path).await?;
-    if json {
-        return terminal::json(&dead_letter);
-    }
-    let summary = &dead_letter.summary;
-    terminal::line(format_args!("letter    {}", summary.dead_letter_id))?;
-    terminal::line(format_args!("received  {}", summary.received_at))?;
-    terminal::line(format_args!("from      {}", dead_letter.client_ip))?;
-    terminal::line(format_args!("error     {}", summary.message))?;
-    if let Some(line) = dead_letter.line {
-        terminal::line(format_args!("line      {line} of its batch"))?;
-    }
-    for (name, value) in &dead_letter.headers {
-        terminal::line(format_args!("header    {name}: {value}"))?;
-    }
-    match &dead_letter.body {
-        Some(body) => terminal::line(format_args!("\n{body}")),
-        None => terminal::line(format_args!(
-            "\nbase64: {}",
-            dead_letter.body_base64.unwrap_or_default()
-        )),
-    }
-}
-
-async fn replay_sink_dead_letters(
-    api: &ApiClient,
-    path: &str,
-    ids: Vec<String>,
-) -> Result<(), CliError> {
-    let (mut replayed, mut rejected) = (0, Vec::new());
-    for_each_batch(
-        api,
-        &format!("{path}/replay"),
-        ids,
-        |done: ReplayResponse| {
-            replayed += done.replayed;
-            rejected.extend(done.rejected);
-            done.more_after_id
-        },
-    )
-    .await?;
-    terminal::line(format_args!(
-        "{replayed} replayed, {} rejected again",
-        rejected.len()
-    ))?;
-    const SHOWN: usize = 10;
-    for dead_letter in rejected.iter().take(SHOWN) {
-        terminal::note(format_args!(
-            "{}: {}",
-            dead_letter.dead_letter_id, dead_letter.message
-        ));
-    }
-    if rejected.is_empty() {
-        return Ok(());
-    }
-    let kept = rejected.len();
-    Err(CliError::new(format_args!(
-        "{kept} of the dead letters were rejected again and are retained"
-    )))
-}
-
-async fn discard_sink_dead_letters(
-    api: &ApiClient,
-    path: &str,
-    ids: Vec<String>,
-) -> Result<(), CliError> {
-    let mut dropped = 0;
-    for_each_batch(
-        api,
-        &format!("{path}/drop"),
-        ids,
-        |done: DiscardResponse| {
-            dropped += done.dropped;
-            done.more_after_id
-        },
-    )
-    .await?;
-    terminal::line(format_args!("{dropped} dropped"))
-}
-
-async fn reject_files(api: &ApiClient, args: &DeadLetterFileArgs) -> Result<(), CliError> {
-    let (source, sink) = (encoded(&args.source), encoded(&args.sink));
-    let path = format!("{SOURCES}/{source}/sinks/{sink}");
-    let mut files = args.files.clone();
-    if args.all {
-        let path = format!("{path}/statistics/files?failedFiles=true");
-        let FileList { files: failed } = api.get(&path).await?;
-        let parked = failed.iter().filter(|f| f.parked == Some(true));
-        files.extend(parked.map(|f| f.opened_at.to_string()));
-        if files.is_empty() {
-            terminal::note("no parked files");
-        }
-    }
-    for file in files {
-        let path = format!("{path}/files/{}/dead-letter", encoded(&file));
-        let rejected: RejectedFile = api.call_without_body(Method::POST, &path).await?;
-        terminal::line(format_args!(
-            "{file}: its rows become dead letters; the table rejected them: {}",
-            rejected.cause
-        ))?;
-    }
-    Ok(())
-}
-
-/// Handles the dead letters batch by batch; no id selects all. `done` returns the id after which there
-/// are more.
-async fn for_each_batch<T: DeserializeOwned>(
-    api: &ApiClient,
-    path: &str,
-    ids: Vec<String>,
-    mut done: impl FnMut(T) -> Option<String>,
-) -> Result<(), CliError> {
-    /// Most ids in one request.
-    const AT_A_TIME: usize = 100;
-    let mut selection = DeadLetterSelectionRequest {
-        dead_letter_ids: None,
-        after_id: None,
-    };
-    if !ids.is_empty() {
-        for ids in ids.chunks(AT_A_TIME) {
-            selection.dead_letter_ids = Some(ids.to_vec());
-            done(api.call(Method::POST, path, &selection).await?);
-        }
-        return Ok(());
-    }
-    loop {
-        selection.after_id = done(api.call(Method::POST, path, &selection).await?);
-        if selection.after_id.is_none() {
-            return Ok(());
         }
     }
 }

@@ -8,6 +8,8 @@ mod repl;
 use forebay_connect::table::query::QueryError;
 use forebay_model::HumanDuration;
 
+use forebay_model::words::counted;
+
 use super::common::ServerArgs;
 use crate::api_client::{ApiClient, block_on};
 use crate::cli_error::CliError;

@@ -1,4 +1,4 @@
-//! `forebay retry`: retries uploads and imports now.
+//! `forebay retry`: retries uploads, imports and the delivery of topics now.
 
 use forebay_api::retry::RetryResponse;
 use forebay_api::sink::SinkList;
@@ -10,10 +10,11 @@ use crate::cli_error::CliError;
 use crate::config::Environment;
 use crate::terminal;
 
-/// Retries failed uploads and imports now: of a sink, or of all sinks of a source.
+/// Retries failed uploads, imports and deliveries now: of a sink, or of all sinks of a source.
 ///
 /// They are also retried automatically: after waits of up to a minute, of five minutes for what the table
-/// rejects, and when their destination recovers. Use this after the cause is fixed.
+/// rejects, and when their destination recovers. Use this after the cause is fixed. A delay that the
+/// provider of a topic has requested (Retry-After) is respected; paused sinks stay paused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
     /// Id of the source
@@ -35,19 +36,27 @@ async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
         Some(sink) => vec![sink.clone()],
         None => {
             let sinks = api.list::<SinkList>(&path).await?.into_iter();
-            let tables = sinks.filter(|s| s.topic.is_none());
-            tables.map(|s| s.sink_id).collect()
+            let active = sinks.filter(|s| s.paused.is_none());
+            active.map(|s| s.sink_id).collect()
         }
     };
     if sinks.is_empty() {
-        terminal::note("no sink with a table");
+        terminal::note("no sink that is not paused");
     }
     for sink in sinks {
         let path = format!("{path}/{}/retry", encoded(&sink));
-        let RetryResponse { files, slices } = api.call_without_body(Method::POST, &path).await?;
-        terminal::line(format_args!(
-            "{sink}: retrying {files} imports and {slices} uploads"
-        ))?;
+        let retried: RetryResponse = api.call_without_body(Method::POST, &path).await?;
+        match retried.messages {
+            Some(messages) => terminal::line(format_args!(
+                "{sink}: retrying the delivery of {messages} messages"
+            ))?,
+            None => {
+                let (files, slices) = (retried.files, retried.slices);
+                terminal::line(format_args!(
+                    "{sink}: retrying {files} imports and {slices} uploads"
+                ))?;
+            }
+        }
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ async fn serve(
             return Ok(());
         }
     };
-    metrics.attach_node(node.disk_metrics(), node.tls.clone());
+    metrics.attach_node(node.disk_metrics(), node.tls.clone(), node.templates());
     let (_published, status) = announce(config, &node, &manager, started, &token);
     let (definitions, settings) = watch::channel(config.definitions.clone());
     let following = follow_definitions(loaded.env.clone(), settings, &node, &token)?;

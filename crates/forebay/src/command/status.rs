@@ -15,7 +15,8 @@ use crate::config::Environment;
 use crate::query::TextTable;
 use crate::terminal;
 
-const STATUS: &str = "/v1/branches/default/status";
+/// Path of the status.
+pub(super) const STATUS: &str = "/v1/branches/default/status";
 
 /// Shows the state of all sinks and disks.
 ///

@@ -4,14 +4,18 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_connect::http::{HttpClient, HttpClientConfig, HttpRequest};
 use forebay_connect::staging::{Staging, StagingConfig};
 use forebay_connect::table::postgres::PostgresTable;
+use forebay_model::Clock;
 use futures::{StreamExt, TryStreamExt, stream};
-use reqwest::Url;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, Url};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::DoctorFinding;
+use crate::clock::SystemClock;
 use crate::config::{Config, Environment, ProviderSection, ProviderType};
 use crate::endpoints::Endpoints;
 use crate::random;
@@ -30,6 +34,15 @@ pub(super) async fn examine(config: &Config, env: &Environment) -> Vec<DoctorFin
     );
     if config.providers.is_empty() {
         findings.push(DoctorFinding::skipped("providers", "none configured"));
+    }
+    if let Some(url) = config
+        .telemetry
+        .otlp
+        .endpoint
+        .as_ref()
+        .and_then(|url| https(url.expose()))
+    {
+        findings.push(tls("telemetry.otlp", url).await);
     }
     findings.push(server(config).await);
     findings
@@ -169,7 +182,51 @@ async fn provider(section: &ProviderSection) -> DoctorFinding {
         }
     }
     let shown: Vec<String> = addresses.iter().map(|(h, p)| format!("{h}:{p}")).collect();
-    DoctorFinding::ok(&name, format!("{} accepts connections", shown.join(", ")))
+    let shown = shown.join(", ");
+    let url = section.url.as_ref().map(|url| url.expose());
+    let url = url.filter(|_| section.r#type == ProviderType::Http);
+    match url.and_then(https) {
+        Some(url) => tls(&name, url).await,
+        None => DoctorFinding::ok(&name, format!("{shown} accepts connections")),
+    }
+}
+
+/// The address, if it is one with TLS.
+fn https(url: &str) -> Option<Url> {
+    let url = Url::parse(url).ok();
+    url.filter(|url| url.scheme() == "https")
+}
+
+/// Requests the root of a server with TLS, without any secret. Every response shows that the handshake
+/// works and that the certificate is valid.
+async fn tls(name: &str, mut url: Url) -> DoctorFinding {
+    const ADVICE: &str = "check the server's certificate chain, its name and dates, and the CA certificates of this machine (SSL_CERT_FILE)";
+    url.set_path("/");
+    url.set_query(None);
+    url.set_fragment(None);
+    // An address with TLS has a host, so both can be removed.
+    _ = (url.set_username(""), url.set_password(None));
+    let client = HttpClient::new(HttpClientConfig {
+        headers: HeaderMap::new(),
+        timeout: LIMIT,
+        response_max: 64 << 10,
+        authorities: Vec::new(),
+    });
+    let prepared = client.and_then(|client| client.prepare(&url).map(|()| client));
+    let client = match prepared {
+        Ok(client) => client,
+        Err(cause) => return DoctorFinding::failed(name, cause, ADVICE),
+    };
+    let request = HttpRequest {
+        method: Method::HEAD,
+        ..HttpRequest::get(url.clone())
+    };
+    match client.send(request, SystemClock.now()).await {
+        Err(error) if error.status.is_none() => DoctorFinding::failed(name, error, ADVICE),
+        Ok(_) | Err(_) => {
+            DoctorFinding::ok(name, format!("{url}: TLS works, the certificate is valid"))
+        }
+    }
 }
 
 fn http_address(url: &str) -> Option<(String, u16)> {

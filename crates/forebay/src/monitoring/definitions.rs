@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use forebay_model::{MetricDefinition, MetricKind};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
-use super::{process, sinks, tls, volume};
+use super::{command, process, sinks, templates, tls, volume};
 
 /// Open connections of a listener other than the source's.
 pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
@@ -58,7 +58,10 @@ const RECORDED: [MetricDefinition; 7] = [
 fn recorded() -> impl Iterator<Item = &'static MetricDefinition> {
     let ingest = forebay_ingest::metrics::DEFINITIONS;
     let delivery = forebay_delivery::metrics::DEFINITIONS;
-    RECORDED.iter().chain(ingest).chain(delivery)
+    let staging = forebay_connect::staging::metrics::DEFINITIONS;
+    let control = forebay_control::metrics::DEFINITIONS;
+    let own = RECORDED.iter().chain(ingest).chain(delivery);
+    own.chain(staging).chain(control)
 }
 
 /// Describes what is in the recorder, and creates the series without labels with 0, so that the
@@ -83,18 +86,24 @@ pub(super) fn describe() {
             MetricKind::Histogram => describe_histogram!(name, help),
         }
     }
+    forebay_connect::staging::metrics::register();
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }
 
 /// Sections of the reference document.
-const SECTIONS: [(&str, &[MetricDefinition]); 7] = [
+const SECTIONS: [(&str, &[MetricDefinition]); 12] = [
     ("Sinks", &sinks::DEFINITIONS),
     ("Ingest", forebay_ingest::metrics::DEFINITIONS),
     ("Delivery", forebay_delivery::metrics::DEFINITIONS),
+    ("Staging", forebay_connect::staging::metrics::DEFINITIONS),
+    ("Templates", &templates::DEFINITIONS),
+    ("Management API", forebay_control::metrics::DEFINITIONS),
     ("Volumes and metadata", &volume::DEFINITIONS),
     ("Certificates", &tls::DEFINITIONS),
     ("Process", &process::DEFINITIONS),
     ("Server", &RECORDED),
+    ("Jobs", &command::JOB_DEFINITIONS),
+    ("Buffers", &command::BUFFER_DEFINITIONS),
 ];
 
 /// The reference document of metrics, in Markdown.
@@ -108,6 +117,8 @@ pub(crate) fn reference() -> String {
          Cardinality: one series a label combination. Sinks have about 20 series each, for at most \
          `telemetry.metrics.maxSinks` sinks, failing ones first; `forebay_sinks` always counts all of them. \
          Sources have 5 series each.\n\n\
+         Jobs and buffers are processes of their own: `forebay job run`, `forebay buffer send` and `drain` show \
+         their metrics with `--metrics-listen` and `--metrics-file`, of at most 100 partitions of a buffer.\n\n\
          Alert rules are in `deploy/prometheus/alerts.yaml`.\n",
     );
     for (title, definitions) in SECTIONS {

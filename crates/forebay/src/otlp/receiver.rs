@@ -56,6 +56,7 @@ impl OtlpReceiver {
             response_max: RESPONSE_MAX,
             authorities: Vec::new(),
         })?;
+        http.prepare(&endpoint)?;
         Ok(Self {
             http,
             endpoint,

@@ -477,6 +477,12 @@ fn a_reload_changes_the_folder() {
     wait_for("the definitions", || {
         (ids(&server).len() == 3).then_some(())
     });
+    // Probes see them, too.
+    wait_for("the time of the application", || {
+        let ready = server.get("/health/ready").1;
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        ready["definitions"]["appliedAt"].is_string().then_some(())
+    });
 }
 
 /// A proxy that answers 500 to requests that contain `text`.

@@ -8,6 +8,7 @@ use forebay_test_support::services;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use crate::reload;
 use crate::server::{Ended, Server, forebay, run};
 
 /// A configuration with listeners on free ports, and further sections.
@@ -200,4 +201,60 @@ fn real_services_are_checked_with_their_rights() {
     );
     let said = doctor(&config(dir.path(), &with("wrong-key")));
     assert!(line(&said, "staging").starts_with('✗'), "{said:?}");
+}
+
+#[test]
+fn the_certificate_of_a_provider_is_verified() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    reload::put(dir.path(), "first");
+    let tls = reload::write(dir.path(), "");
+    let server = Server::spawn(
+        &dir.path().join("data"),
+        &["--config", tls.to_str().unwrap()],
+    );
+    let provider = format!(
+        "providers: [{{ name: hook, type: http, url: 'https://{}/in?secret=hush' }}]\n",
+        server.source
+    );
+    let config = config(other.path(), &provider);
+    let trusting = |which: &str| {
+        let mut command = forebay();
+        command.env(
+            "SSL_CERT_FILE",
+            reload::fixture(&format!("{which}.cert.pem")),
+        );
+        run(command.args(["doctor", "--config", &config]))
+    };
+    let said = trusting("first");
+    let found = line(&said, "provider hook");
+    assert!(
+        found.starts_with('✓') && found.contains("TLS works"),
+        "{said:?}"
+    );
+    let said = trusting("second");
+    let found = line(&said, "provider hook");
+    assert!(
+        found.starts_with('✗') && found.contains("certificate"),
+        "{said:?}"
+    );
+    assert!(!said.stdout.contains("hush"), "{said:?}");
+}
+
+#[test]
+fn a_machine_without_ca_certificates_can_use_http() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let bare = |args: &[&str]| {
+        let mut command = server.command(args);
+        command.env("SSL_CERT_FILE", dir.path().join("none.pem"));
+        command.env("SSL_CERT_DIR", dir.path().join("none"));
+        run(&mut command)
+    };
+    let listed = bare(&["source", "ls"]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    let secure = bare(&["source", "ls", "--api", "https://127.0.0.1:1"]);
+    assert_eq!(secure.code, Some(1), "{secure:?}");
+    for part in ["https needs CA certificates", "ca-certificates", "--api-ca"] {
+        assert!(secure.stderr.contains(part), "{part}: {secure:?}");
+    }
 }

@@ -1,12 +1,15 @@
 //! Metrics of a running server: complete, documented, and right about sinks that fail.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_test_support::{HttpClient, HttpEndpoint, http_response};
 
+use crate::job;
 use crate::redirects::serving;
-use crate::server::{Server, forebay_with, run, wait_for};
+use crate::server::{Server, forebay, forebay_with, run, wait_for};
 
 /// Value of the series with this name and these labels.
 fn value(metrics: &str, name: &str, labels: &[&str]) -> Option<f64> {
@@ -58,6 +61,12 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         let shown = metrics(&server);
         (value(&shown, "forebay_sink_records_total", &imported) == Some(1.0)).then_some(shown)
     });
+    values_are_right(&shown);
+    all_are_documented(&shown);
+    public_series_name_no_project(&server);
+}
+
+fn values_are_right(shown: &str) {
     for (name, labels, expected) in [
         ("forebay_sink_pending_records", &SINK[..], 0.0),
         ("forebay_sink_lag_seconds", &SINK[..], 0.0),
@@ -66,10 +75,28 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         ("forebay_source_rows_total", &["outcome=\"accepted\""], 1.0),
         ("forebay_source_body_bytes_total", &[], 8.0),
         ("forebay_volume_latched", &[], 0.0),
+        (
+            "forebay_staging_calls_total",
+            &["operation=\"write\"", "outcome=\"ok\""],
+            1.0,
+        ),
+        (
+            "forebay_staging_calls_total",
+            &["operation=\"read\"", "outcome=\"failed\""],
+            0.0,
+        ),
+        (
+            "forebay_tasks_total",
+            &["kind=\"api.create.source\"", "outcome=\"success\""],
+            1.0,
+        ),
+        ("forebay_tasks_running", &[], 0.0),
+        ("forebay_template_queued_records", &[], 0.0),
+        ("forebay_templates_blocked", &[], 0.0),
         ("forebay_store_latched", &[], 0.0),
     ] {
         assert_eq!(
-            value(&shown, name, labels),
+            value(shown, name, labels),
             Some(expected),
             "{name}\n{shown}"
         );
@@ -86,12 +113,10 @@ fn series_exist_from_the_start_and_all_of_them_are_documented() {
         "forebay_ack_seconds_count",
     ] {
         assert!(
-            value(&shown, name, &[]).is_some_and(|v| v > 0.0),
+            value(shown, name, &[]).is_some_and(|v| v > 0.0),
             "{name}\n{shown}"
         );
     }
-    all_are_documented(&shown);
-    public_series_name_no_project(&server);
 }
 
 fn all_are_documented(shown: &str) {
@@ -195,5 +220,76 @@ fn status_names_the_failure(server: &Server) {
         "volume ",
     ] {
         assert!(status.stdout.contains(part), "{part}: {status:?}");
+    }
+}
+
+#[test]
+fn jobs_and_buffers_show_metrics_in_a_file_and_on_a_port() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("a.jsonl"), job::lines(10)).unwrap();
+    let definition = job::job(dir.path(), "{ type: files, paths: ['*.jsonl'] }");
+    let ended = forebay_with(&[
+        "job",
+        "run",
+        &definition,
+        "--metrics-file",
+        &file("job.prom"),
+    ]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let shown = std::fs::read_to_string(file("job.prom")).unwrap();
+    for (name, labels, expected) in [
+        (
+            "forebay_job_records_total",
+            &["outcome=\"written\""][..],
+            10.0,
+        ),
+        ("forebay_job_records_total", &["outcome=\"dead\""], 0.0),
+        ("forebay_job_running", &["job=\"job\""], 0.0),
+        ("forebay_job_success", &[], 1.0),
+    ] {
+        assert_eq!(
+            value(&shown, name, labels),
+            Some(expected),
+            "{name}\n{shown}"
+        );
+    }
+    assert!(value(&shown, "forebay_job_end_timestamp_seconds", &[]).unwrap() > 1e9);
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut command = forebay();
+    command.args(["buffer", "send", "--topic", "t", "--dir", &file("buffer")]);
+    command.args([
+        "--file",
+        &file("out"),
+        "--metrics-file",
+        &file("buffer.prom"),
+    ]);
+    command.args(["--metrics-listen", &address.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"1\n2\n3\n").unwrap();
+    let delivered = ["partition=\"t\"", "outcome=\"delivered\""];
+    let is_delivered =
+        |shown: &str| value(shown, "forebay_buffer_messages_total", &delivered) == Some(3.0);
+    wait_for("the messages on the port", || {
+        let response = HttpClient::new(address)
+            .send("GET", "/metrics", &[], b"")
+            .ok()?;
+        is_delivered(&String::from_utf8(response.body).unwrap()).then_some(())
+    });
+    // The end of the input ends the command.
+    drop(input);
+    assert!(child.wait().unwrap().success());
+    let shown = std::fs::read_to_string(file("buffer.prom")).unwrap();
+    assert!(is_delivered(&shown), "{shown}");
+    for name in [
+        "forebay_buffer_waiting_messages",
+        "forebay_buffer_failing",
+        "forebay_buffer_disk_failed",
+    ] {
+        assert_eq!(value(&shown, name, &[]), Some(0.0), "{name}\n{shown}");
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::server::{Server, forebay, run, wait_for};
 
-fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(name)
 }
 
-fn put(dir: &Path, which: &str) {
+pub(crate) fn put(dir: &Path, which: &str) {
     for part in ["cert", "key"] {
         let from = fixture(&format!("{which}.{part}.pem"));
         std::fs::copy(from, dir.join(format!("{part}.pem"))).unwrap();
@@ -36,7 +36,7 @@ async fn status(client: &reqwest::Client, url: &str) -> Option<u16> {
     Some(status)
 }
 
-fn write(dir: &Path, more: &str) -> PathBuf {
+pub(crate) fn write(dir: &Path, more: &str) -> PathBuf {
     let file = dir.join("forebay.yaml");
     let tls = format!(
         "{{certFile: {0}/cert.pem, keyFile: {0}/key.pem}}",

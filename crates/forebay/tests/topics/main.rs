@@ -13,6 +13,7 @@ mod endpoint;
 mod kafka;
 mod letters;
 mod life;
+mod retry;
 #[allow(dead_code, reason = "the tests of the process use the rest of it")]
 #[path = "../process/server.rs"]
 mod server;

@@ -1,6 +1,6 @@
 //! Fail points between all steps of a record's path: the process dies exactly there, is restarted, and
 //! the counts match. A point that is never reached fails the test, so that the list matches the code.
-//! `dead_rows`, `kept` and `vanished` cover the other paths.
+//! `dead_rows`, `kept`, `replay` and `vanished` cover the other paths.
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Mutex;

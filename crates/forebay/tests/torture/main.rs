@@ -29,6 +29,8 @@ mod kept;
 mod losses;
 #[cfg(feature = "failpoints")]
 mod numbered;
+#[cfg(feature = "failpoints")]
+mod replay;
 #[allow(dead_code, reason = "other test programs use the rest of it")]
 mod server;
 mod tables;

@@ -92,10 +92,14 @@ pub enum AuditAction {
     Reject,
     /// Of a source or sink: its records were read live.
     Tap,
+    /// Of a sink: dead letters were replayed, perhaps with changed records.
+    ReplayDeadLetters,
+    /// Of a sink: dead letters were dropped.
+    DropDeadLetters,
 }
 
 impl AuditAction {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -114,6 +118,8 @@ impl AuditAction {
         Self::Unshare,
         Self::Reject,
         Self::Tap,
+        Self::ReplayDeadLetters,
+        Self::DropDeadLetters,
     ];
 
     pub fn name(self) -> &'static str {
@@ -136,6 +142,8 @@ impl AuditAction {
             Self::Unshare => "unshare",
             Self::Reject => "reject",
             Self::Tap => "tap",
+            Self::ReplayDeadLetters => "replayDeadLetters",
+            Self::DropDeadLetters => "dropDeadLetters",
         }
     }
 

@@ -20,7 +20,7 @@ use crate::kv::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// Maximum number of resolved ranges between unresolved dead letters; bounds the size of a
 /// dead-letter state.
-pub const RESOLVED_RANGES_MAX: usize = 1_000;
+pub const RESOLVED_RANGES_MAX: usize = 10_000;
 
 /// Dead letters of a sink, summed over all volumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

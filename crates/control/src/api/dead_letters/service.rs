@@ -1,20 +1,31 @@
-//! Interface to the dead-letter queues. The binary implements it with the data plane, which this crate does
-//! not know.
+//! Interface to the dead-letter queues. The binary implements it with the data plane, which this
+//! crate does not know.
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use forebay_model::{DeadLetterId, SinkKey, Timestamp};
+use forebay_model::{
+    CauseId, CauseReport, DeadLetterFilter, DeadLetterId, DiscardReport, ReplayReport, SinkKey,
+    Timestamp,
+};
 
 /// Access to dead letters.
 #[async_trait]
 pub trait DeadLetterService: Send + Sync {
-    /// At most `limit` unresolved dead letters of a sink, after an id.
+    /// At most `limit` unresolved dead letters of a sink.
     async fn list(
         &self,
         sink: &SinkKey,
-        after: Option<&DeadLetterId>,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError>;
+    ) -> Result<DeadLetterEntries, DeadLetterServiceError>;
+
+    /// Counts unresolved dead letters after an id by their causes.
+    async fn causes(
+        &self,
+        sink: &SinkKey,
+        after: Option<&DeadLetterId>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport<DeadLetterId>, DeadLetterServiceError>;
 
     async fn get(
         &self,
@@ -26,14 +37,14 @@ pub trait DeadLetterService: Send + Sync {
     async fn replay(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        replay: &DeadLetterReplay,
     ) -> Result<ReplaySummary, DeadLetterServiceError>;
 
     /// Discards dead letters.
     async fn discard(
         &self,
         sink: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
     ) -> Result<DiscardSummary, DeadLetterServiceError>;
 }
 
@@ -54,11 +65,22 @@ pub struct DeadLetterEntry {
     /// Name of the error.
     pub error: String,
     pub message: String,
+    pub cause: CauseId,
+}
+
+/// A page of dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterEntries {
+    pub entries: Vec<DeadLetterEntry>,
+    /// The last one that was read, if there are more.
+    pub more_after: Option<DeadLetterId>,
 }
 
 pub type DeadLetterSelection = forebay_model::DeadLetterSelection<DeadLetterId>;
-pub type ReplaySummary = forebay_model::ReplayReport<DeadLetterId>;
-pub type DiscardSummary = forebay_model::DiscardReport<DeadLetterId>;
+pub type DeadLetterQuery = forebay_model::DeadLetterQuery<DeadLetterId>;
+pub type DeadLetterReplay = forebay_model::DeadLetterReplay<DeadLetterId>;
+pub type ReplaySummary = ReplayReport<DeadLetterId>;
+pub type DiscardSummary = DiscardReport<DeadLetterId>;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterServiceError {

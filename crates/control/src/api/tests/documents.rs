@@ -133,7 +133,7 @@ async fn every_documented_operation_is_served_and_no_other() {
     let world = World::new().await;
     let document = document(&world);
     let operations = operations(&document);
-    assert_eq!(operations.len(), 74);
+    assert_eq!(operations.len(), 76);
     let methods = [
         Method::GET,
         Method::POST,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use forebay_buffer::{
-    AppendReceipt, Buffer, BufferConfig, BufferMode, CloseMode, Message, OverflowPolicy, Provider,
-    StdEnv, SyncPolicy, Topic, WriteError,
+    AppendReceipt, Buffer, BufferConfig, BufferMode, BufferStats, CloseMode, Message,
+    OverflowPolicy, Provider, StdEnv, SyncPolicy, Topic, WriteError,
 };
 use forebay_model::words::counted;
 use forebay_model::{ByteSize, HumanDuration};
@@ -22,6 +22,7 @@ use super::provider::{ProviderArgs, ProviderOptionArgs, build};
 use super::status::BufferStatus;
 use crate::cli_error::CliError;
 use crate::config::Environment;
+use crate::monitoring::{self, MetricsArgs};
 use crate::signals::StopSignals;
 use crate::terminal;
 
@@ -98,6 +99,8 @@ struct BufferCommonArgs {
     /// How long to deliver at the end
     #[arg(long, value_name = "TIME", default_value = "30s")]
     drain: HumanDuration,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// See `BufferMode`.
@@ -176,16 +179,30 @@ impl BufferCommonArgs {
         Ok((buffer, provider))
     }
 
+    /// Writes the status and the metrics.
+    fn show(&self, provider: &str, now: &BufferStats, before: Option<&BufferStats>) {
+        BufferStatus::from_stats(provider, now, before).write(&self.place.dir);
+        // A closed buffer has no partitions any more: the file keeps their last values.
+        let written = match now.partitions.is_empty() {
+            true => Ok(()),
+            false => self.metrics.write(|| monitoring::buffer(now)),
+        };
+        if let Err(error) = written {
+            terminal::note(error.message());
+        }
+    }
+
     /// Delivers the queued messages and writes the status every second meanwhile.
     fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), CliError> {
         let dir = &self.place.dir;
+        self.metrics.write(|| monitoring::buffer(&buffer.stats()))?;
         let (end, ended) = mpsc::sync_channel::<()>(0);
         let closed = std::thread::scope(|scope| {
             scope.spawn(move || {
                 let mut before = None;
                 loop {
                     let now = buffer.stats();
-                    BufferStatus::from_stats(provider, &now, before.as_ref()).write(dir);
+                    self.show(provider, &now, before.as_ref());
                     before = Some(now);
                     let waited = ended.recv_timeout(STATUS_INTERVAL);
                     if waited != Err(mpsc::RecvTimeoutError::Timeout) {
@@ -223,7 +240,7 @@ pub(crate) fn run(args: BufferSendArgs, env: &Environment) -> Result<(), CliErro
     let (format, skip) = (args.format, args.skip_invalid);
     let max = args.common.config().max_message_bytes;
     let name = provider.name().to_owned();
-    let end = run_with_signals(&args.common.place.dir, &name, &buffer, move || {
+    let end = run_with_signals(&args.common, &name, &buffer, move || {
         let input = InputReader::new(BufReader::with_capacity(1 << 20, source), format, max);
         feed(input, topics, skip)
     })?;
@@ -269,7 +286,7 @@ fn open_input(path: Option<&Path>) -> Result<Box<dyn Read + Send>, CliError> {
 /// Runs the work on a thread, writes the status every second and handles signals. A thread blocked on
 /// input can't be cancelled: it ends with the process.
 fn run_with_signals(
-    dir: &Path,
+    common: &BufferCommonArgs,
     provider: &str,
     buffer: &Buffer,
     work: impl FnOnce() -> Result<(), CliError> + Send + 'static,
@@ -287,6 +304,9 @@ fn run_with_signals(
     let runtime = runtime.map_err(|e| CliError::new(format_args!("can't start a runtime: {e}")))?;
     runtime.block_on(async {
         let mut signals = StopSignals::catch()?;
+        let shown = buffer.clone();
+        let families = move || monitoring::buffer(&shown.stats());
+        let _listener = common.metrics.serve(families).await?;
         let mut tick = tokio::time::interval(STATUS_INTERVAL);
         let mut before = None;
         let mut done = done;
@@ -299,7 +319,7 @@ fn run_with_signals(
                 signal = signals.next() => return Ok(StopCause::Signal(signal)),
                 _ = tick.tick() => {
                     let now = buffer.stats();
-                    BufferStatus::from_stats(provider, &now, before.as_ref()).write(dir);
+                    common.show(provider, &now, before.as_ref());
                     before = Some(now);
                 }
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use forebay_jobs::definition::JobDefinition;
 use forebay_jobs::state::JobState;
 use forebay_jobs::{JobContext, JobFailure, JobOutcome, JobProgress, JobSummary};
-use forebay_model::DeadLetterSelection;
 use forebay_model::words::counted;
+use forebay_model::{Clock, DeadLetterSelection};
 use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::progress_bar;
 use crate::cli_error::CliError;
 use crate::clock::SystemClock;
 use crate::config::{Environment, LogFormat, LogOutput, substitute};
+use crate::monitoring::{MetricsArgs, ended_job, running_job};
 use crate::signals::{StopSignals, end_at_once};
 use crate::{telemetry, terminal};
 
@@ -59,6 +60,8 @@ pub(crate) struct JobOutputArgs {
     /// Least important log lines: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = LOG_LEVEL)]
     log_level: String,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 const LOG_LEVEL: &str = "warn";
@@ -68,6 +71,7 @@ impl Default for JobOutputArgs {
         Self {
             json: false,
             log_level: LOG_LEVEL.to_owned(),
+            metrics: MetricsArgs::default(),
         }
     }
 }
@@ -147,6 +151,8 @@ fn run_with_progress(
             progress: Arc::clone(&progress),
         };
         let mut signals = StopSignals::catch()?;
+        let (job, shown) = (name.to_owned(), Arc::clone(&progress));
+        let listener = output.metrics.serve(move || running_job(&job, &shown)).await?;
         let mut signal = None;
         let bar = progress_bar::JobProgressBar::new(&progress);
         let mut working = std::pin::pin!(work(context));
@@ -165,10 +171,15 @@ fn run_with_progress(
             }
         };
         bar.clear();
+        drop(listener);
         Ok::<_, CliError>((ended, signal, begin.elapsed()))
     })?;
     let end = ended?;
     let summary = progress.summary(elapsed);
+    let outcome = (matches!(end, JobOutcome::Complete), SystemClock.now());
+    output
+        .metrics
+        .write(|| ended_job(name, &progress, &summary, outcome))?;
     report(name, output, &end, &summary)?;
     conclude(end, signal, &summary)
 }

@@ -12,16 +12,18 @@ use forebay_connect::table::{
 };
 use forebay_meta::Repo;
 use forebay_model::{
-    ColumnKind, DeadLetterId, Mapping, PathColumnUse, PathUse, Sink, SinkKey, SinkTarget,
-    TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
+    CauseReport, ColumnKind, DeadLetterFacts, DeadLetterFilter, DeadLetterId, Mapping,
+    PathColumnUse, PathUse, ReplayedRow, Sink, SinkKey, SinkTarget, TableBackend, TableId,
+    Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
 };
 use futures::StreamExt;
 use parking_lot::Mutex;
 
 use crate::api::{
-    ColumnProblem, DeadLetterEntry, DeadLetterSelection, DeadLetterService, DeadLetterServiceError,
-    DiscardSummary, Mapper, PathUses, ReplaySummary, TableBackends, TapError, TapRequest,
-    TapService, TapStream, TestCell, TestError, TestRecord, TestTable, TopicService,
+    ColumnProblem, DeadLetterEntries, DeadLetterEntry, DeadLetterQuery, DeadLetterReplay,
+    DeadLetterSelection, DeadLetterService, DeadLetterServiceError, DiscardSummary, Mapper,
+    PathUses, ReplaySummary, TableBackends, TapError, TapRequest, TapService, TapStream, TestCell,
+    TestError, TestRecord, TestTable, TopicService,
 };
 
 /// Tables of an embedded database. Records dropped tables, and can be made unavailable.
@@ -227,6 +229,8 @@ impl TopicService for OneProvider {
         of_it.map(|(_, name)| name.to_owned()).collect()
     }
 
+    fn retry(&self, _: &SinkKey) {}
+
     fn statistics(&self, sink: &Sink) -> TopicStatistics {
         TopicStatistics {
             accepted: 10,
@@ -270,20 +274,32 @@ impl PathUses for OnePath {
 pub(super) struct OneDeadLetter;
 
 impl OneDeadLetter {
+    fn facts() -> DeadLetterFacts<'static> {
+        DeadLetterFacts {
+            received: Timestamp::MIN,
+            column: "c",
+            error: "pathNotFound",
+            message: "Column \"c\": path \"x\" not found in the body.".into(),
+            body: b"\xff",
+        }
+    }
+
     fn dead_letter() -> DeadLetterEntry {
+        let facts = Self::facts();
         DeadLetterEntry {
             id: DeadLetterId {
                 volume: VolumeId("vol1".to_owned()),
                 number: 7,
             },
-            received_at: Timestamp::MIN,
+            received_at: facts.received,
             client_ip: "1.2.3.4".to_owned(),
             headers: vec![("A".to_owned(), "b".to_owned())],
             line: Some(3),
             body: vec![0xff].into(),
-            column: "c".to_owned(),
-            error: "pathNotFound".to_owned(),
-            message: "Column \"c\": path \"x\" not found in the body.".to_owned(),
+            column: facts.column.to_owned(),
+            error: facts.error.to_owned(),
+            cause: facts.cause(),
+            message: facts.message.into_owned(),
         }
     }
 
@@ -309,15 +325,31 @@ impl DeadLetterService for OneDeadLetter {
     async fn list(
         &self,
         _: &SinkKey,
-        after: Option<&DeadLetterId>,
+        query: &DeadLetterQuery,
         limit: usize,
-    ) -> Result<Vec<DeadLetterEntry>, DeadLetterServiceError> {
+    ) -> Result<DeadLetterEntries, DeadLetterServiceError> {
+        let chosen = Self::chosen(&query.selection)?;
+        let passes = query.filter.matches(&Self::facts());
+        let found = chosen.iter().take(limit).filter(|_| passes);
+        Ok(DeadLetterEntries {
+            entries: found.map(|_| Self::dead_letter()).collect(),
+            // As if there were more to read.
+            more_after: (!passes).then(|| Self::dead_letter().id),
+        })
+    }
+
+    async fn causes(
+        &self,
+        _: &SinkKey,
+        after: Option<&DeadLetterId>,
+        filter: &DeadLetterFilter,
+    ) -> Result<CauseReport<DeadLetterId>, DeadLetterServiceError> {
         let chosen = Self::chosen(&DeadLetterSelection::After(after.cloned()))?;
-        Ok(chosen
-            .iter()
-            .take(limit)
-            .map(|_| Self::dead_letter())
-            .collect())
+        let mut report = CauseReport::default();
+        if !chosen.is_empty() && filter.matches(&Self::facts()) {
+            report.count(7, &Self::facts(), 1);
+        }
+        Ok(report.map(|_| Self::dead_letter().id))
     }
 
     async fn get(
@@ -332,12 +364,32 @@ impl DeadLetterService for OneDeadLetter {
     async fn replay(
         &self,
         _: &SinkKey,
-        selection: &DeadLetterSelection,
+        replay: &DeadLetterReplay,
     ) -> Result<ReplaySummary, DeadLetterServiceError> {
-        let rejected = Self::chosen(selection)?.into_iter();
+        let chosen = Self::chosen(&replay.query.selection)?;
+        let mended = replay
+            .edits
+            .values()
+            .any(|e| e.body.as_deref() == Some(b"fixed"));
+        let done = if mended { chosen.clone() } else { Vec::new() };
+        let rejected = if mended { Vec::new() } else { chosen };
         Ok(ReplaySummary {
-            replayed: 0,
-            rejected: rejected.map(|id| (id, "still".to_owned())).collect(),
+            replayed: done.len() as u64,
+            rejected: rejected
+                .into_iter()
+                .map(|id| (id, "still".to_owned()))
+                .collect(),
+            skipped: Vec::new(),
+            rows: match replay.dry_run {
+                true => done
+                    .into_iter()
+                    .map(|id| ReplayedRow {
+                        id,
+                        cells: vec![("c".to_owned(), b"1".to_vec())],
+                    })
+                    .collect(),
+                false => Vec::new(),
+            },
             more_after: None,
         })
     }
@@ -345,9 +397,9 @@ impl DeadLetterService for OneDeadLetter {
     async fn discard(
         &self,
         _: &SinkKey,
-        selection: &DeadLetterSelection,
+        query: &DeadLetterQuery,
     ) -> Result<DiscardSummary, DeadLetterServiceError> {
-        let chosen = Self::chosen(selection)?;
+        let chosen = Self::chosen(&query.selection)?;
         Ok(DiscardSummary {
             dropped: chosen.len() as u64,
             more_after: chosen.into_iter().next(),
