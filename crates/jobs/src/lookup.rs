@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use forebay_connect::keyed::{CellValue, KeyedRow, KeyedTable, TableSchema, ValueType};
+use forebay_connect::keyed::{CellValue, DataType, KeyedRow, KeyedTable, TableSchema};
 use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use parking_lot::Mutex;
@@ -158,8 +158,8 @@ fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStar
     for name in names {
         let column = shape.columns.iter_mut().find(|c| c.name == *name);
         match column {
-            Some(column) if matches!(column.kind, ValueType::Text | ValueType::Json) => {
-                column.kind = ValueType::Json;
+            Some(column) if matches!(column.kind, DataType::Text | DataType::Json) => {
+                column.kind = DataType::Json;
             }
             Some(column) => {
                 let text = format!(
@@ -233,7 +233,7 @@ impl ServedTable {
         let Some(column) = self.shape.key().next() else {
             return error_response(StatusCode::NOT_FOUND, "notFound", "the table has no key");
         };
-        let key = match column.kind.parse(text) {
+        let key = match CellValue::parse(column.kind, text) {
             Ok(key) => key,
             Err(e) => {
                 let text = format!("{}: {}", column.name, forebay_model::words::short(&e));
@@ -334,7 +334,7 @@ impl RenderedRow {
 }
 
 /// A value as JSON: numbers as numbers, JSON as it is.
-fn json_text(value: &CellValue, kind: ValueType) -> String {
+fn json_text(value: &CellValue, kind: DataType) -> String {
     match value {
         CellValue::Null => "null".to_owned(),
         CellValue::Integer(n) => n.to_string(),
@@ -346,7 +346,7 @@ fn json_text(value: &CellValue, kind: ValueType) -> String {
         }
         CellValue::Double(n) => json!(n).to_string(),
         CellValue::Timestamp(t) => quoted(&t.to_string()),
-        CellValue::Text(text) if kind != ValueType::Json => quoted(text),
+        CellValue::Text(text) if kind != DataType::Json => quoted(text),
         // Foreign content may be invalid JSON: then it is sent as a string.
         CellValue::Text(text) | CellValue::Json(text) => {
             match serde_json::from_str::<&RawValue>(text) {

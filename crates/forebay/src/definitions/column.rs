@@ -2,9 +2,15 @@
 
 use forebay_api::sink::ColumnView;
 use forebay_api::topic::MessagePartView;
+use forebay_schema::add_second_name;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
+
+/// Types of cells.
+pub(crate) const DATA_TYPES: [&str; 6] =
+    ["text", "integer", "double", "boolean", "timestamp", "json"];
+const UNITS: [&str; 4] = ["s", "ms", "us", "ns"];
 
 pub(crate) const TYPES: [&str; 8] = [
     "uuid", "datetime", "ip", "body", "headers", "path", "template", "static",
@@ -13,11 +19,12 @@ pub(crate) const TYPES: [&str; 8] = [
 /// A column of a table, a field or a header of a message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = second_names)]
 pub(crate) struct ColumnDefinition {
     /// Name of the column.
     pub(crate) name: String,
     /// Source of the text.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", alias = "from")]
     #[schemars(extend("enum" = TYPES))]
     pub(crate) kind: String,
     /// Of type `path`: path of a value in the body, like `user.tags[0]`, or JSONPath.
@@ -57,8 +64,25 @@ pub(crate) struct ColumnDefinition {
     #[schemars(with = "String")]
     pub(crate) value: Option<String>,
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, alias = "key", skip_serializing_if = "is_false")]
     pub(crate) primary_key: bool,
+    /// Only in a table: type of the cells. Records with a value of another type are rejected. The
+    /// default is `text`.
+    #[serde(default, alias = "as", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("enum" = DATA_TYPES))]
+    pub(crate) data_type: Option<String>,
+    /// Of `dataType: timestamp`: unit of times that are numbers, since 1970. By default it is derived
+    /// from their magnitude.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("enum" = UNITS))]
+    pub(crate) unit: Option<String>,
+}
+
+/// The names that columns of sinks and of jobs share.
+fn second_names(schema: &mut Schema) {
+    add_second_name(schema, "type", "from");
+    add_second_name(schema, "dataType", "as");
+    add_second_name(schema, "primaryKey", "key");
 }
 
 /// For `skip_serializing_if`.
@@ -123,6 +147,8 @@ impl From<&ColumnView> for ColumnDefinition {
             template: column.template.as_ref().map(|t| t.content.clone()),
             value: column.value.clone(),
             primary_key: column.primary_key.unwrap_or_default(),
+            data_type: column.data_type.map(|t| t.to_string()),
+            unit: column.unit.map(|u| u.to_string()),
         }
     }
 }
@@ -138,7 +164,7 @@ impl From<&MessagePartView> for ColumnDefinition {
             raw_string: part.raw_string,
             template: part.template.as_ref().map(|t| t.content.clone()),
             value: part.value.clone(),
-            primary_key: false,
+            ..Self::default()
         }
     }
 }
@@ -149,6 +175,11 @@ impl ColumnDefinition {
         if matches!(self.kind.as_str(), "path" | "template") {
             self.raw_string.get_or_insert(default);
         }
+    }
+
+    /// Removes the type of cells if it is the default.
+    pub(super) fn remove_text(&mut self) {
+        self.data_type = self.data_type.take().filter(|t| t != "text");
     }
 
     /// Removes `rawString` if it is the default.
@@ -190,6 +221,12 @@ impl ColumnDefinition {
         }
         if self.primary_key {
             set("primaryKey", true.into());
+        }
+        if let Some(data_type) = &self.data_type {
+            set("dataType", data_type.as_str().into());
+        }
+        if let Some(unit) = &self.unit {
+            set("unit", unit.as_str().into());
         }
         request
     }
@@ -285,10 +322,26 @@ fn set_option(column: &mut ColumnDefinition, option: &str) -> Result<(), String>
         Some(("default", text)) if column.kind == "path" => {
             column.default_value = Some(text.to_owned())
         }
+        Some(("as", data_type)) if DATA_TYPES.contains(&data_type) => {
+            column.data_type = Some(data_type.to_owned());
+        }
+        Some(("as", other)) => {
+            let allowed = DATA_TYPES.join(", ");
+            return Err(format!(
+                "there is no data type \"{other}\", allowed are {allowed}"
+            ));
+        }
+        Some(("unit", unit)) if UNITS.contains(&unit) => column.unit = Some(unit.to_owned()),
+        Some(("unit", other)) => {
+            let allowed = UNITS.join(", ");
+            return Err(format!(
+                "there is no unit \"{other}\", allowed are {allowed}"
+            ));
+        }
         _ => {
             let kind = &column.kind;
             return Err(format!(
-                "type {kind} has no option \"{option}\"; allowed are key, json (path, template) and default=TEXT (path)"
+                "type {kind} has no option \"{option}\"; allowed are key, as=TYPE, unit=UNIT, json (path, template) and default=TEXT (path)"
             ));
         }
     }
@@ -332,9 +385,32 @@ mod tests {
             json!({"type": "path", "name": "u", "path": "$.a[1:2, 'b:c']", "rawString": true})
         );
         assert_eq!(
+            request("at=path,as=timestamp,unit=ms:at"),
+            json!({"type": "path", "name": "at", "path": "at", "rawString": true,
+                   "dataType": "timestamp", "unit": "ms"})
+        );
+        assert_eq!(
             request("all=path:"),
             json!({"type": "path", "name": "all", "path": "", "rawString": true})
         );
+    }
+
+    #[test]
+    fn columns_have_the_names_of_jobs_too() {
+        let read = |text: &str| serde_json::from_str::<ColumnDefinition>(text);
+        let old = r#"{"name":"a","type":"path","path":"x","dataType":"json","primaryKey":true}"#;
+        let new = r#"{"name":"a","from":"path","path":"x","as":"json","key":true}"#;
+        assert_eq!(read(new).unwrap(), read(old).unwrap());
+        for (text, said) in [
+            (
+                r#"{"name":"a","from":"uuid","type":"uuid"}"#,
+                "duplicate field `type`",
+            ),
+            (r#"{"name":"a"}"#, "missing field `type`"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 
     #[test]
@@ -349,6 +425,11 @@ mod tests {
             ("s=static", "needs a text"),
             ("id=uuid,default=x", "has no option \"default=x\""),
             ("p=path,kee:x", "has no option \"kee\""),
+            (
+                "p=path,as=number:x",
+                "allowed are text, integer, double, boolean, timestamp, json",
+            ),
+            ("p=path,unit=h:x", "allowed are s, ms, us, ns"),
             ("p=path,default=\"x:y", "quote is not closed"),
             ("p=path:a[*]", "\"a[*]\" is no path: character 3: "),
             ("p=path:$.a[", "character 5: expected a selector"),
