@@ -3,7 +3,7 @@
 use forebay_test_support::{HttpClient, services};
 use serde_json::json;
 
-use crate::server::{Server, run};
+use crate::server::{Server, run, wait_for};
 
 /// Records with values of all types; the last two are rejected.
 const RECORDS: [(&str, u16); 5] = [
@@ -154,8 +154,11 @@ fn rejected_values_can_be_kept(server: &Server) {
     let file = server.data().join("shop.yaml");
     std::fs::write(&file, definitions("in.shop.orders", "dead_letter")).unwrap();
     server.ok(&["apply", "-f", file.to_str().unwrap()]);
-    let (status, text) = post(server, RECORDS[3].0);
-    assert_eq!(status, 200, "{text}");
+    // The source node follows the change of the setting.
+    wait_for("the record as a dead letter", || {
+        let (status, _) = post(server, RECORDS[3].0);
+        (status == 200).then_some(())
+    });
     let dead = server.ok(&["dead", "ls", "shop", "orders", "--json"]);
     let dead: serde_json::Value = serde_json::from_str(&dead).unwrap();
     assert_eq!(dead[0]["error"], "stream.in.invalidType", "{dead}");
