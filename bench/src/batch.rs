@@ -55,11 +55,7 @@ pub async fn run(common: &Common) -> anyhow::Result<()> {
 /// The mapping of this benchmark in the form of the record crate.
 fn mapping() -> forebay_model::Mapping {
     use forebay_model::{MappingColumn, ColumnKind, Mapping, PathColumn};
-    let column = |name: &str, kind| MappingColumn {
-        name: name.to_owned(),
-        primary_key: false,
-        kind,
-    };
+    let column = |name: &str, kind| MappingColumn::new(name, kind);
     let path = |n: usize| {
         let path = PathColumn {
             path: format!("field{n}.value"),

@@ -47,11 +47,7 @@ static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
         path("a.b[0]", true, Some("none")),
         path("", false, Some("")),
     ];
-    let columns = kinds.into_iter().enumerate().map(|(i, kind)| MappingColumn {
-        name: format!("c{i}"),
-        primary_key: false,
-        kind,
-    });
+    let columns = kinds.into_iter().enumerate().map(|(i, kind)| MappingColumn::new(format!("c{i}"), kind));
     let mapping = Mapping {
         columns: columns.collect(),
     };

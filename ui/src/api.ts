@@ -34,6 +34,8 @@ export interface Verify {
   header?: string;
 }
 export type ColumnType = "uuid" | "datetime" | "ip" | "body" | "headers" | "path" | "template" | "static";
+export type DataType = "text" | "integer" | "double" | "boolean" | "timestamp" | "json";
+export type TimeUnit = "s" | "ms" | "us" | "ns";
 export interface Column {
   type: ColumnType;
   name: string;
@@ -43,6 +45,8 @@ export interface Column {
   template?: { language: "jsonnet"; content: string };
   value?: string;
   primaryKey?: boolean;
+  dataType?: DataType;
+  unit?: TimeUnit;
 }
 export interface Sink {
   sourceId: string;

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod aggregation;
 pub mod columns;
 pub mod common;
+pub mod data_type;
 pub mod dead_letter;
 pub mod definitions;
 pub mod dry_run;

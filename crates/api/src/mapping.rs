@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::data_type::{DataTypeName, TimeUnitName};
+
 /// Mapping of a record to a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = TableMappingRequest)]
@@ -50,9 +52,21 @@ pub struct ColumnRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub primary_key: Option<bool>,
+    /// Only in a table: type of the column's cells, `text` by default. A record with a value of another
+    /// type is rejected; null, or an empty default, becomes NULL. Types `path`, `template` and `static`
+    /// have all types, `body` and `headers` also `json`, `datetime` also `timestamp`. A primary key is
+    /// `text`, `integer`, `boolean` or `timestamp`. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub data_type: Option<DataTypeName>,
+    /// Only for data type `timestamp`: unit of times that are numbers. By default it is derived from
+    /// their magnitude. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unit: Option<TimeUnitName>,
 }
 
-/// Source of a cell's text.
+/// Source of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ColumnType {
@@ -134,4 +148,12 @@ pub struct ColumnView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub primary_key: Option<bool>,
+    /// Type of the column's cells, unless it is `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub data_type: Option<DataTypeName>,
+    /// Unit of times that are numbers, if set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub unit: Option<TimeUnitName>,
 }

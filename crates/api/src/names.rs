@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::admin::TokenRoleView;
+use crate::data_type::{DataTypeName, TimeUnitName};
 use crate::mapping::ColumnType;
 use crate::sink::{SinkType, TableType};
 use crate::topic::ProviderStateName;
@@ -21,8 +22,10 @@ macro_rules! display_as_on_the_wire {
 
 display_as_on_the_wire!(
     ColumnType,
+    DataTypeName,
     ProviderStateName,
     SinkType,
     TableType,
+    TimeUnitName,
     TokenRoleView
 );

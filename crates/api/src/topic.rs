@@ -162,6 +162,8 @@ impl MessagePartRequest {
             template: self.template,
             value: self.value,
             primary_key: None,
+            data_type: None,
+            unit: None,
         }
     }
 }

@@ -22,9 +22,10 @@ pub mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use forebay_model::DataType;
 pub use rows::{KeyedBatch, RowBuffer, RowRef, RowWriter, ValueRef};
 pub use schema::{ColumnSchema, InvalidSchema, TableSchema};
-pub use value::{CellValue, KeyedRow, ValueType};
+pub use value::{CellValue, KeyedRow};
 
 /// A store of tables with keyed rows.
 #[async_trait]
@@ -48,7 +49,7 @@ pub trait KeyedTable: Send + Sync {
     /// Terminal when the store rejects a row for good.
     async fn upsert(&self, schema: &TableSchema, rows: &KeyedBatch) -> Result<(), TableError>;
 
-    /// Schema of an existing table. A column whose type is not a [`ValueType`] is a text column
+    /// Schema of an existing table. A column whose type is not a [`DataType`] is a text column
     /// with [`ColumnSchema::foreign`] set.
     async fn describe(&self, table: &str) -> Result<Option<TableSchema>, TableError>;
 

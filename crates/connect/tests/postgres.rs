@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use forebay_connect::keyed::CellValue;
 use forebay_connect::table::conformance::{self, Bench, import, mapping, rows};
 use forebay_connect::table::postgres::{PostgresConfig, PostgresTable, SslMode};
 use forebay_connect::table::{Table, TableError};
-use forebay_model::TableId;
+use forebay_model::{DataType, TableId, TimestampMicros};
 use forebay_test_support::cut_proxy::{Cut, Proxy};
 use forebay_test_support::services::{self, PostgresService};
 
@@ -113,6 +114,45 @@ impl Bench for Postgres {
     async fn column(&self, sql: &str) -> Vec<Option<String>> {
         let rows = self.client.query(sql, &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    async fn values(
+        &self,
+        table: &TableId,
+        column: &str,
+        order: &str,
+        data_type: DataType,
+    ) -> Vec<CellValue> {
+        let (name, column) = (self.sql_name(table), format!("\"{column}\""));
+        // The type has to be that of the column: a function of another type fails.
+        let read = match data_type {
+            DataType::Timestamp => {
+                format!("(extract(epoch FROM {column}) * 1000000)::int8, pg_typeof({column})::text")
+            }
+            DataType::Json => format!("{column}::text, pg_typeof({column})::text"),
+            _ => format!("{column}, pg_typeof({column})::text"),
+        };
+        let sql = format!("SELECT {read} FROM {name} ORDER BY \"{order}\"");
+        let rows = self.client.query(&sql, &[]).await.unwrap();
+        let value = |row: &tokio_postgres::Row| {
+            let time = |micros| TimestampMicros::from_micros(micros).unwrap();
+            let value = match data_type {
+                DataType::Text => row.get::<_, Option<String>>(0).map(CellValue::Text),
+                DataType::Json => row.get::<_, Option<String>>(0).map(CellValue::Json),
+                DataType::Integer => row.get::<_, Option<i64>>(0).map(CellValue::Integer),
+                DataType::Double => row.get::<_, Option<f64>>(0).map(CellValue::Double),
+                DataType::Boolean => row.get::<_, Option<bool>>(0).map(CellValue::Boolean),
+                DataType::Timestamp => row
+                    .get::<_, Option<i64>>(0)
+                    .map(|micros| CellValue::Timestamp(time(micros))),
+            };
+            if let DataType::Timestamp | DataType::Json = data_type {
+                let of = row.get::<_, String>(1);
+                assert!(["timestamp with time zone", "json"].contains(&of.as_str()));
+            }
+            value.unwrap_or(CellValue::Null)
+        };
+        rows.iter().map(value).collect()
     }
 
     fn before_create(&self, table: &TableId) -> String {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use forebay_connect::keyed::CellValue;
 use forebay_connect::table::conformance::{self, Bench, import, mapping, rows};
 use forebay_connect::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_connect::table::{RowBatch, Table, TableError};
-use forebay_model::TableId;
+use forebay_model::{DataType, TableId, TimestampMicros};
 use futures::StreamExt;
 
 struct Sqlite {
@@ -59,6 +60,41 @@ impl Bench for Sqlite {
         let mut statement = connection.prepare(sql).unwrap();
         let rows = statement.query_map([], |row| row.get(0)).unwrap();
         rows.map(Result::unwrap).collect()
+    }
+
+    async fn values(
+        &self,
+        table: &TableId,
+        column: &str,
+        order: &str,
+        data_type: DataType,
+    ) -> Vec<CellValue> {
+        use rusqlite::types::ValueRef::{Integer, Null, Real, Text};
+        let connection = self.connection();
+        let name = self.sql_name(table);
+        let sql = format!("SELECT \"{column}\" FROM {name} ORDER BY \"{order}\"");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let rows = statement.query_map([], |row| {
+            // A column without an affinity for its values would store another class.
+            Ok(match (data_type, row.get_ref(0).unwrap()) {
+                (_, Null) => CellValue::Null,
+                (DataType::Text, Text(t)) => CellValue::Text(text(t)),
+                (DataType::Json, Text(t)) => CellValue::Json(text(t)),
+                (DataType::Integer, Integer(n)) => CellValue::Integer(n),
+                (DataType::Double, Real(n)) => CellValue::Double(n),
+                (DataType::Boolean, Integer(n @ 0..=1)) => CellValue::Boolean(n == 1),
+                (DataType::Timestamp, Text(t)) => {
+                    let text = text(t);
+                    let time: TimestampMicros = text.parse().unwrap();
+                    // All have the same length, so that texts sort as times.
+                    assert_eq!(text, time.sortable().as_str());
+                    CellValue::Timestamp(time)
+                }
+                (_, other) => panic!("{data_type}: {other:?}"),
+            })
+        });
+        rows.unwrap().map(Result::unwrap).collect()
     }
 
     fn before_create(&self, _table: &TableId) -> String {

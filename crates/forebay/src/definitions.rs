@@ -1,6 +1,7 @@
 //! Definitions of sources and sinks, in files or as arguments.
 
 mod column;
+mod column_argument;
 mod diff;
 mod export;
 mod file;
@@ -17,7 +18,8 @@ mod validated;
 mod verify;
 mod wire_fields;
 
-pub(crate) use column::{ColumnDefinition, parse_column};
+pub(crate) use column::ColumnDefinition;
+pub(crate) use column_argument::parse_column;
 pub(crate) use diff::FieldDifference;
 pub(crate) use export::{export_sources, yaml_text};
 pub(crate) use file::{DefinitionFile, SinkDefinition, SourceDefinition};

@@ -64,11 +64,7 @@ fn mapping() -> Mapping {
     let columns = kinds
         .into_iter()
         .enumerate()
-        .map(|(i, kind)| MappingColumn {
-            name: format!("c{i}"),
-            primary_key: false,
-            kind,
-        });
+        .map(|(i, kind)| MappingColumn::new(format!("c{i}"), kind));
     Mapping {
         columns: columns.collect(),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_connect::cache::RowHash;
-use forebay_connect::keyed::{RowBuffer, RowRef, RowWriter, ValueRef, ValueType};
+use forebay_connect::keyed::{DataType, RowBuffer, RowRef, RowWriter, ValueRef};
 use forebay_model::decimal::scale_number;
 use forebay_model::{EpochUnit, InvalidTime, ParsedTime, TimestampMicros};
 use forebay_record::json::{JsonDocument, JsonKind, JsonNodeId, unescape};
@@ -38,7 +38,7 @@ pub(crate) struct RowConverter {
 struct ColumnConversion {
     name: String,
     path: String,
-    kind: ValueType,
+    kind: DataType,
     /// For a timestamp that is a number.
     unit: Option<EpochUnit>,
     is_key: bool,
@@ -70,7 +70,7 @@ impl RowConverter {
             .map(|c| ColumnConversion {
                 path: c.path.clone().unwrap_or_else(|| c.name.clone()),
                 name: c.name.clone(),
-                kind: c.kind.into(),
+                kind: c.kind,
                 unit: c.unit,
                 is_key: c.key,
                 is_required: c.required || c.key,
@@ -266,27 +266,27 @@ fn write_value(
     let kind = document.kind(node);
     let text = || lossy(document.text(node));
     let converted = match (column.kind, kind) {
-        (ValueType::Text, JsonKind::String) => {
+        (DataType::Text, JsonKind::String) => {
             out.text(|out| out.push_str(&string(document, node)));
             return Ok(());
         }
-        (ValueType::Text, JsonKind::Number | JsonKind::Bool) => {
+        (DataType::Text, JsonKind::Number | JsonKind::Bool) => {
             out.push(ValueRef::Text(&text()));
             return Ok(());
         }
-        (ValueType::Json, _) => {
+        (DataType::Json, _) => {
             out.json(|out| document.compact(node, |part| out.push_str(&lossy(part))));
             return Ok(());
         }
-        (ValueType::Integer, JsonKind::Number) => whole(&text()).map(ValueRef::Integer),
-        (ValueType::Double, JsonKind::Number) => {
+        (DataType::Integer, JsonKind::Number) => whole(&text()).map(ValueRef::Integer),
+        (DataType::Double, JsonKind::Number) => {
             let number = text().parse::<f64>().ok().filter(|n| n.is_finite());
             number.map(ValueRef::Double)
         }
-        (ValueType::Boolean, JsonKind::Bool) => {
+        (DataType::Boolean, JsonKind::Bool) => {
             Some(ValueRef::Boolean(document.text(node) == b"true"))
         }
-        (ValueType::Timestamp, JsonKind::String | JsonKind::Number) => {
+        (DataType::Timestamp, JsonKind::String | JsonKind::Number) => {
             let read = if kind == JsonKind::String {
                 TimestampMicros::parse(&string(document, node))
             } else {
@@ -299,12 +299,12 @@ fn write_value(
         _ => None,
     };
     let wanted = match column.kind {
-        ValueType::Text => "a string, a number or a boolean".to_owned(),
-        ValueType::Integer => format!("a whole number from {} to {}", i64::MIN, i64::MAX),
-        ValueType::Double => "a number".to_owned(),
-        ValueType::Boolean => "true or false".to_owned(),
-        ValueType::Timestamp => wanted_time(InvalidTime::Form, column.unit),
-        ValueType::Json => "JSON".to_owned(),
+        DataType::Text => "a string, a number or a boolean".to_owned(),
+        DataType::Integer => format!("a whole number from {} to {}", i64::MIN, i64::MAX),
+        DataType::Double => "a number".to_owned(),
+        DataType::Boolean => "true or false".to_owned(),
+        DataType::Timestamp => wanted_time(InvalidTime::Form, column.unit),
+        DataType::Json => "JSON".to_owned(),
     };
     out.push(converted.ok_or_else(|| invalid_value(column, &text(), &wanted))?);
     Ok(())

@@ -23,8 +23,8 @@ pub use paging::{EndConditions, Paging};
 pub use read::{InvalidDefinition, SubstituteFn};
 pub use source::{FileSourceConfig, HttpApi, HttpAuth, JobSource, RateLimit, S3ServerConfig};
 pub use stage::{
-    DestinationColumn, DestinationColumnType, HttpStage, JobDestination, RetryConfig,
-    RowHashCacheConfig, StoreTls, StoreTlsVerify, TableDestination, TableStore,
+    ColumnSource, DestinationColumn, HttpStage, JobDestination, RetryConfig, RowHashCacheConfig,
+    StoreTls, StoreTlsVerify, TableDestination, TableStore,
 };
 
 impl JobDefinition {

@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use forebay_connect::keyed::{KeyedTable, TableSchema, ValueType};
+use forebay_connect::keyed::{CellValue, DataType, KeyedTable, TableSchema};
 use forebay_listener::{Listener, ListenerLimits, ListenerMetrics, ListenerOptions, RouterService};
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::sync::Semaphore;
@@ -156,8 +156,8 @@ fn mark_json(shape: &mut TableSchema, names: &[String]) -> Result<(), LookupStar
     for name in names {
         let column = shape.columns.iter_mut().find(|c| c.name == *name);
         match column {
-            Some(column) if matches!(column.kind, ValueType::Text | ValueType::Json) => {
-                column.kind = ValueType::Json;
+            Some(column) if matches!(column.kind, DataType::Text | DataType::Json) => {
+                column.kind = DataType::Json;
             }
             Some(column) => {
                 let text = format!(
@@ -230,7 +230,7 @@ impl ServedTable {
         let Some(column) = self.shape.key().next() else {
             return error_response(StatusCode::NOT_FOUND, "notFound", "the table has no key");
         };
-        let key = match column.kind.parse(text) {
+        let key = match CellValue::parse(column.kind, text) {
             Ok(key) => key,
             Err(e) => {
                 let text = format!("{}: {}", column.name, forebay_model::words::short(&e));

@@ -266,13 +266,12 @@ async fn the_largest_sink_passes_all_changes() {
         if let SinkTarget::Table(table) = &mut content.target {
             let json = |mapping: &Mapping| serde_json::to_vec(mapping).unwrap().len();
             let mut mapping = Mapping {
-                columns: vec![MappingColumn {
-                    name: "c".to_owned(),
-                    primary_key: false,
-                    kind: ColumnKind::Static {
+                columns: vec![MappingColumn::new(
+                    "c",
+                    ColumnKind::Static {
                         value: String::new(),
                     },
-                }],
+                )],
             };
             let value = "v".repeat(MAPPING_BYTES_MAX - json(&mapping));
             mapping.columns[0].kind = ColumnKind::Static { value };

@@ -2,6 +2,8 @@
 
 use jiff::fmt::temporal::Pieces;
 
+use crate::usual_time;
+
 /// Seconds per day.
 pub const DAY_SECONDS: i64 = 86_400;
 /// Days from the 1st of March of the year 0 to 1970-01-01.
@@ -40,6 +42,11 @@ pub fn days(year: i64, month: i64, day: i64) -> i64 {
 /// with date, time and offset. Returns seconds since 1970 and nanoseconds. `23:59:60` in UTC is the
 /// second that follows 23:59:59, as in POSIX.
 pub fn parse(text: &str) -> Option<(i64, u32)> {
+    usual_time::parse(text).or_else(|| parse_any(text))
+}
+
+/// Parses all forms.
+pub(crate) fn parse_any(text: &str) -> Option<(i64, u32)> {
     let pieces = Pieces::parse(text).ok()?;
     let (date, time) = (pieces.date(), pieces.time()?);
     let offset = pieces.to_numeric_offset()?;

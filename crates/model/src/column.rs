@@ -2,6 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data_type::{CellConversion, DataType};
+use crate::micros::EpochUnit;
+
+mod violation;
+
+pub use violation::MappingViolation;
+
 /// The columns of a table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
 /// distinct, non-empty names; callers check untrusted mappings with [`Mapping::violations`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +27,18 @@ pub struct MappingColumn {
     /// Part of the table's primary key: a later row with the same key replaces the earlier one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub primary_key: bool,
-    /// Source of the cell's text.
+    /// Type of the cells.
+    #[serde(default, skip_serializing_if = "DataType::is_text")]
+    pub data_type: DataType,
+    /// Unit of times that are numbers; only for timestamps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<EpochUnit>,
+    /// Source of the cell.
     #[serde(flatten)]
     pub kind: ColumnKind,
 }
 
-/// Source of a cell's text.
+/// Source of a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum ColumnKind {
@@ -116,10 +129,10 @@ impl Mapping {
     /// Whether rows made by `other` fit this mapping: as many columns, with equivalent content in
     /// each place. Names, keys and default values may differ.
     pub fn accepts_rows_from(&self, other: &Self) -> bool {
-        self.accepts_cells_of(other.columns.iter().map(|c| c.kind.content_id()))
+        self.accepts_cells_of(other.columns.iter().map(MappingColumn::content_id))
     }
 
-    /// Whether cells of columns with these [`content_id`](ColumnKind::content_id)s fit this mapping.
+    /// Whether cells of columns with these [`content_id`](MappingColumn::content_id)s fit this mapping.
     pub fn accepts_cells_of(
         &self,
         ids: impl IntoIterator<Item = impl AsRef<str>, IntoIter: ExactSizeIterator>,
@@ -128,13 +141,67 @@ impl Mapping {
         ids.len() == self.columns.len()
             && ids
                 .zip(&self.columns)
-                .all(|(id, column)| id.as_ref() == column.kind.content_id())
+                .all(|(id, column)| id.as_ref() == column.content_id())
+    }
+}
+
+impl MappingColumn {
+    /// A text column that is not part of the key.
+    pub fn new(name: impl Into<String>, kind: ColumnKind) -> Self {
+        Self {
+            name: name.into(),
+            primary_key: false,
+            data_type: DataType::default(),
+            unit: None,
+            kind,
+        }
+    }
+
+    /// Text that is equal for columns with equivalent content. It is stored in dead letters.
+    pub fn content_id(&self) -> String {
+        let content = self.kind.content_id();
+        match (self.data_type, self.unit) {
+            (DataType::Text, _) => content,
+            (data_type, None) => format!("{data_type} {content}"),
+            (data_type, Some(unit)) => format!("{data_type} {} {content}", unit.name()),
+        }
+    }
+
+    /// How values become cells.
+    pub fn conversion(&self) -> CellConversion {
+        CellConversion {
+            data_type: self.data_type,
+            unit: self.unit,
+            is_key: self.primary_key,
+        }
+    }
+
+    /// Whether a record can have null there. A text is never null.
+    pub fn may_be_null(&self) -> bool {
+        if self.data_type.is_text() || self.primary_key {
+            return false;
+        }
+        match &self.kind {
+            ColumnKind::Path(_) | ColumnKind::Template(_) | ColumnKind::Body => true,
+            ColumnKind::Static { value } => value.is_empty() || value == "null",
+            ColumnKind::Uuid | ColumnKind::Datetime | ColumnKind::Ip | ColumnKind::Headers => false,
+        }
     }
 }
 
 impl ColumnKind {
-    /// Text that is equal for columns with equivalent content. It is stored in dead letters.
-    pub fn content_id(&self) -> String {
+    /// Types that its cells can have.
+    pub fn data_types(&self) -> &'static [DataType] {
+        match self {
+            Self::Path(_) | Self::Template(_) | Self::Static { .. } => &DataType::ALL,
+            Self::Body | Self::Headers => &[DataType::Text, DataType::Json],
+            Self::Datetime => &[DataType::Text, DataType::Timestamp],
+            Self::Uuid | Self::Ip => &[DataType::Text],
+        }
+    }
+
+    /// Text that is equal for sources with equivalent content.
+    fn content_id(&self) -> String {
         let form = |raw_string| if raw_string { "raw" } else { "json" };
         let name = self.type_name();
         match self {
@@ -160,52 +227,7 @@ impl ColumnKind {
     }
 }
 
-/// A violation of a mapping's rules, apart from those that only compiling its templates can find.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MappingViolation {
-    /// No column, or too many.
-    #[error("the mapping has {0} columns, allowed are 1 to {max}", max = crate::limits::COLUMNS_MAX)]
-    ColumnCount(usize),
-    /// A column without a name.
-    #[error("column {0} has an empty name")]
-    EmptyName(usize),
-    /// Two columns with one name; tables fold ASCII case, so `ID` and `id` are the same.
-    #[error("column name \"{0}\" is used more than once (upper and lower case count as the same)")]
-    DuplicateName(String),
-    /// A name with a NUL, which no table accepts.
-    #[error("column name \"{0}\" has a NUL character")]
-    NulInName(String),
-}
-
 impl Mapping {
-    /// All violations of the mapping; empty when it is valid.
-    #[must_use]
-    pub fn violations(&self) -> Vec<MappingViolation> {
-        let mut violations = Vec::new();
-        let count = self.columns.len();
-        if !(1..=crate::limits::COLUMNS_MAX).contains(&count) {
-            violations.push(MappingViolation::ColumnCount(count));
-        }
-        let mut seen = std::collections::HashMap::new();
-        for (i, column) in self.columns.iter().enumerate() {
-            if column.name.is_empty() {
-                violations.push(MappingViolation::EmptyName(i + 1));
-                continue;
-            }
-            if column.name.contains('\0') {
-                violations.push(MappingViolation::NulInName(
-                    column.name.replace('\0', "\\0"),
-                ));
-            }
-            let times = seen.entry(column.name.to_ascii_lowercase()).or_insert(0);
-            *times += 1;
-            if *times == 2 {
-                violations.push(MappingViolation::DuplicateName(column.name.clone()));
-            }
-        }
-        violations
-    }
-
     /// Names of the primary key columns, in order; empty for a table without one.
     pub fn primary_key(&self) -> impl Iterator<Item = &str> {
         self.columns
@@ -228,14 +250,44 @@ mod tests {
     }
 
     fn mapping(kinds: &[ColumnKind]) -> Mapping {
-        let column = |(i, kind): (usize, &ColumnKind)| MappingColumn {
-            name: format!("c{i}"),
-            primary_key: false,
-            kind: kind.clone(),
-        };
+        let column =
+            |(i, kind): (usize, &ColumnKind)| MappingColumn::new(format!("c{i}"), kind.clone());
         Mapping {
             columns: kinds.iter().enumerate().map(column).collect(),
         }
+    }
+
+    fn typed(data_type: DataType, kind: ColumnKind) -> MappingColumn {
+        MappingColumn {
+            data_type,
+            ..MappingColumn::new("c", kind)
+        }
+    }
+
+    #[test]
+    fn a_text_column_has_its_former_form() {
+        let column = MappingColumn::new("c", path("a", None, true));
+        let stored = r#"{"name":"c","type":"path","path":"a","rawString":true}"#;
+        assert_eq!(serde_json::to_string(&column).unwrap(), stored);
+        assert_eq!(
+            serde_json::from_str::<MappingColumn>(stored).unwrap(),
+            column
+        );
+        assert_eq!(column.content_id(), "path raw a");
+        let typed = MappingColumn {
+            unit: Some(EpochUnit::Ms),
+            ..typed(DataType::Timestamp, path("a", None, true))
+        };
+        assert_eq!(typed.content_id(), "timestamp ms path raw a");
+        let stored = serde_json::to_string(&typed).unwrap();
+        assert!(
+            stored.contains(r#""dataType":"timestamp","unit":"ms""#),
+            "{stored}"
+        );
+        assert_eq!(
+            serde_json::from_str::<MappingColumn>(&stored).unwrap(),
+            typed
+        );
     }
 
     #[test]

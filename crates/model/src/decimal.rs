@@ -23,7 +23,11 @@ pub fn scale_number(text: &str, places: i64) -> Option<ScaledInteger> {
         Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
         None => (rest, 0),
     };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((_, "")) => return None,
+        Some(parts) => parts,
+        None => (mantissa, ""),
+    };
     let digits = || whole.bytes().chain(fraction.bytes());
     if whole.is_empty() || !digits().all(|b| b.is_ascii_digit()) {
         return None;
@@ -141,6 +145,8 @@ mod tests {
             "1e",
             "x",
             ".5",
+            "5.",
+            "5.e1",
             "1.2.3",
             "0x1F",
             "+1",

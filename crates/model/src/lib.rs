@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod calendar;
 pub mod column;
+pub mod data_type;
 pub mod dead_letter;
 pub mod decimal;
 pub mod definition;
@@ -30,6 +31,7 @@ pub mod time;
 pub mod topic;
 pub mod transition;
 pub mod units;
+mod usual_time;
 pub mod words;
 
 pub use backoff::Backoff;
@@ -37,6 +39,7 @@ pub use column::{
     ColumnKind, Mapping, MappingColumn, MappingViolation, PathColumn, PathColumnUse, PathUse,
     TemplateColumn,
 };
+pub use data_type::{CellConversion, CellText, DataType, InvalidValue, JsonScalar, TypedValue};
 pub use dead_letter::{
     CauseGroup, CauseId, CauseReport, DeadLetterEdit, DeadLetterFacts, DeadLetterFilter,
     DeadLetterQuery, DeadLetterReplay, DeadLetterSelection, DiscardReport, InvalidCauseId,
@@ -73,3 +76,4 @@ pub use topic::{
 };
 pub use transition::InvalidTransition;
 pub use units::{ByteSize, HumanDuration, out_of_range};
+pub use usual_time::TimeText;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calendar::{self, DAY_SECONDS};
 use crate::decimal::scale_number;
+use crate::usual_time::{self, TimeText};
 
 /// A time of a record: microseconds since the Unix epoch, UTC, in the years 0001 to 9999.
 ///
@@ -39,10 +40,14 @@ impl TimestampMicros {
         self.0
     }
 
+    /// The text with three decimals, or six if needed: `2006-01-02T15:04:05.000Z`.
+    pub fn text(self) -> TimeText {
+        usual_time::format(self.0, self.0 % 1000 != 0)
+    }
+
     /// The text with all six decimals: sorting such texts sorts the times.
-    pub fn sortable(self) -> String {
-        let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
-        format!("{}.{micros:06}Z", civil(seconds))
+    pub fn sortable(self) -> TimeText {
+        usual_time::format(self.0, true)
     }
 }
 
@@ -73,13 +78,8 @@ pub fn format_millis(millis: i64) -> String {
 }
 
 impl fmt::Display for TimestampMicros {
-    /// With three decimals, or six if needed: `2006-01-02T15:04:05.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 % 1000 == 0 {
-            f.write_str(&format_millis(self.0 / 1000))
-        } else {
-            f.write_str(&self.sortable())
-        }
+        f.write_str(self.text().as_str())
     }
 }
 
@@ -361,6 +361,7 @@ mod tests {
             253_402_300_799_999_999,
         ];
         let texts = times.map(|t| TimestampMicros::from_micros(t).unwrap().sortable());
+        let texts = texts.each_ref().map(TimeText::as_str);
         assert!(texts.is_sorted(), "{texts:?}");
         assert_eq!(texts[1], "1969-12-31T23:59:59.999999Z");
     }
@@ -374,7 +375,7 @@ mod tests {
             let is_cut = false;
             let same = Ok(ParsedTime { time, is_cut });
             assert_eq!(TimestampMicros::parse(&time.to_string()), same);
-            assert_eq!(TimestampMicros::parse(&time.sortable()), same);
+            assert_eq!(TimestampMicros::parse(time.sortable().as_str()), same);
             let exact = [
                 (micros.to_string(), EpochUnit::Us),
                 (format!("{micros}000"), EpochUnit::Ns),
@@ -388,8 +389,8 @@ mod tests {
                     "{text}"
                 );
             }
-            assert!(before < time.sortable(), "{before}");
-            before = time.sortable();
+            assert!(before.as_str() < time.sortable().as_str(), "{before}");
+            time.sortable().as_str().clone_into(&mut before);
         }
     }
 

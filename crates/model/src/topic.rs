@@ -138,11 +138,7 @@ impl MessageMapping {
     /// All parts as the columns of a table, which are validated, compiled and rendered like those:
     /// the value or the fields of its object, the key if there is one, the headers.
     pub fn columns(&self) -> Mapping {
-        let named = |name: &str, kind: &ColumnKind| MappingColumn {
-            name: name.to_owned(),
-            primary_key: false,
-            kind: kind.clone(),
-        };
+        let named = |name: &str, kind: &ColumnKind| MappingColumn::new(name, kind.clone());
         let mut columns = match &self.value {
             MessageValue::Part(kind) => vec![named(VALUE, kind)],
             MessageValue::Object(fields) => fields
@@ -261,11 +257,7 @@ mod tests {
     use super::*;
 
     fn header(name: &str) -> MappingColumn {
-        MappingColumn {
-            name: name.to_owned(),
-            primary_key: false,
-            kind: ColumnKind::Ip,
-        }
+        MappingColumn::new(name, ColumnKind::Ip)
     }
 
     fn sink(kind: TopicKind) -> TopicSink {

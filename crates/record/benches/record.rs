@@ -14,7 +14,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::{BlockCompression, ColumnKind, Mapping, MappingColumn, PathColumn, Timestamp};
+use forebay_model::{
+    BlockCompression, ColumnKind, DataType, Mapping, MappingColumn, PathColumn, Timestamp,
+};
 use forebay_record::body::split;
 use forebay_record::jsonnet::with_engine;
 use forebay_record::{
@@ -83,11 +85,7 @@ fn path(path: &str) -> ColumnKind {
 
 fn compiled(kinds: Vec<ColumnKind>) -> CompiledMapping {
     let columns = kinds.into_iter().enumerate();
-    let columns = columns.map(|(i, kind)| MappingColumn {
-        name: format!("c{i}"),
-        primary_key: false,
-        kind,
-    });
+    let columns = columns.map(|(i, kind)| MappingColumn::new(format!("c{i}"), kind));
     let mapping = Mapping {
         columns: columns.collect(),
     };
@@ -144,6 +142,44 @@ fn rows(bodies: &[Bytes]) {
     bench("of which: request, headers, context", 1, || {
         black_box(RecordContext::new(request(), bodies[0].clone()));
     });
+}
+
+/// Rows of ten cells, as text and of a type.
+fn types() {
+    for (data_type, value) in [
+        (DataType::Integer, "-1234567"),
+        (DataType::Double, "1234.5678"),
+        (DataType::Double, "0.1234567890123456"),
+        (DataType::Boolean, "true"),
+        (DataType::Timestamp, "\"2026-11-21T02:00:00.123456+01:00\""),
+        (DataType::Timestamp, "1795285029043"),
+        (DataType::Json, "{\"a\":[1,2,3]}"),
+    ] {
+        let fields: Vec<String> = (0..10).map(|i| format!("\"n{i}\":{value}")).collect();
+        let body = Bytes::from(format!("{{{}}}", fields.join(",")));
+        for data_type in [DataType::Text, data_type] {
+            let column = |i| MappingColumn {
+                data_type,
+                ..MappingColumn::new(format!("c{i}"), path(&format!("n{i}")))
+            };
+            let mut mapping = Mapping {
+                columns: (0..10).map(column).collect(),
+            };
+            for column in &mut mapping.columns {
+                if let ColumnKind::Path(path) = &mut column.kind {
+                    path.default_value = None;
+                }
+            }
+            let mapping = CompiledMapping::compile(&mapping, &RowLimits::default()).unwrap();
+            let mut out = Vec::with_capacity(1 << 10);
+            bench(&format!("10 cells {value} as {data_type}"), 1, || {
+                out.clear();
+                let record = RecordContext::new(request(), body.clone());
+                mapping.render(&record, NONE, &mut || 0, &mut out).unwrap();
+                black_box(&out);
+            });
+        }
+    }
 }
 
 fn batches(bodies: &[Bytes]) {
@@ -234,6 +270,7 @@ fn main() {
     let bodies: Vec<Bytes> = (0..200).map(|i| Bytes::from(body(i))).collect();
     println!("bodies of {} bytes", bodies[100].len());
     rows(&bodies);
+    types();
     batches(&bodies);
     blocks(&bodies);
     templates(&bodies);

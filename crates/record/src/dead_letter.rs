@@ -50,7 +50,7 @@ pub struct RejectedRow {
 pub struct RowColumn {
     pub name: String,
     /// Says which columns accept the cell
-    /// ([`content_id`](forebay_model::ColumnKind::content_id)).
+    /// ([`content_id`](MappingColumn::content_id)).
     pub content: String,
 }
 
@@ -58,7 +58,7 @@ impl RowColumn {
     fn new(column: &MappingColumn) -> Self {
         Self {
             name: column.name.clone(),
-            content: column.kind.content_id(),
+            content: column.content_id(),
         }
     }
 }

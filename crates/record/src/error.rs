@@ -13,6 +13,8 @@ pub enum RecordErrorKind {
     Body,
     /// The body has no value at the path and the column has no default.
     PathNotFound,
+    /// A value is not of its column's type.
+    InvalidType,
     /// A query exceeds its steps ([`crate::path::steps_max`]).
     PathLimit,
     /// The template failed.
@@ -30,7 +32,11 @@ impl RecordErrorKind {
             Self::UnsupportedMediaType => 415,
             Self::TooLarge => 413,
             Self::Body => 400,
-            Self::PathNotFound | Self::PathLimit | Self::Template | Self::TemplateLimit => 422,
+            Self::PathNotFound
+            | Self::InvalidType
+            | Self::PathLimit
+            | Self::Template
+            | Self::TemplateLimit => 422,
             Self::Unavailable => 503,
         }
     }
@@ -42,6 +48,7 @@ impl RecordErrorKind {
             Self::TooLarge => "payloadTooLarge",
             Self::Body => "badRequest",
             Self::PathNotFound => "pathNotFound",
+            Self::InvalidType => "invalidType",
             Self::PathLimit => "pathLimit",
             Self::Template => "templateFailed",
             Self::TemplateLimit => "templateLimit",

@@ -28,6 +28,7 @@ pub mod line;
 pub mod message;
 pub mod path;
 pub mod row;
+mod typed;
 mod usage;
 pub mod uuid;
 

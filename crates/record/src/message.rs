@@ -206,11 +206,7 @@ mod tests {
     }
 
     fn column(name: &str, kind: ColumnKind) -> MappingColumn {
-        MappingColumn {
-            name: name.to_owned(),
-            primary_key: false,
-            kind,
-        }
+        MappingColumn::new(name, kind)
     }
 
     fn render(message: &MessageMapping, body: &str) -> Result<RenderedMessage, RecordError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_model::{ByteSize, ColumnKind, Mapping, MappingColumn, PathColumn, PathUse};
+use forebay_model::{ByteSize, ColumnKind, Mapping, MappingColumn, PathUse};
 
 use crate::cell_output::{BoundedOutput, CellOutput, CsvOutput};
 use crate::context::RecordContext;
@@ -12,6 +12,10 @@ use crate::jsonnet::{self, TemplateProgram};
 use crate::path::{self, CompiledPath, PathMatches, PathSelection, PathSet};
 use crate::usage::PathUseCounters;
 use crate::uuid;
+
+mod cell_source;
+
+use cell_source::{CellForm, CellSource, MappingParts, list_violation};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowLimits {
@@ -46,30 +50,6 @@ struct CompiledColumn {
     cell: CellSource,
 }
 
-#[derive(Clone, Debug)]
-enum CellSource {
-    Uuid,
-    Datetime,
-    Ip,
-    Body,
-    Headers,
-    Path {
-        /// Index in the path set.
-        slot: usize,
-        path: String,
-        /// The cell when the path is missing.
-        default: Option<Vec<u8>>,
-        raw: bool,
-        /// Index in the usage counters, if the path has a default.
-        counted: Option<usize>,
-    },
-    /// An invalid path and its error; the API rejects such mappings.
-    Broken(String),
-    /// Index in the mapping's templates.
-    Template(usize),
-    Static(Vec<u8>),
-}
-
 impl CompiledMapping {
     /// Compiles a mapping without [`Mapping::violations`].
     ///
@@ -83,9 +63,10 @@ impl CompiledMapping {
         let mut checked = jsonnet::check_all(templates.collect()).into_iter();
         let mut violation = |column: &MappingColumn| match &column.kind {
             ColumnKind::Template(_) => checked.next().flatten().map(|p| p.to_string()),
-            ColumnKind::Path(path) => CompiledPath::compile(&path.path)
-                .err()
-                .map(|e| e.to_string()),
+            ColumnKind::Path(path) => match CompiledPath::compile(&path.path) {
+                Ok(compiled) => list_violation(column, &compiled),
+                Err(e) => Some(e.to_string()),
+            },
             _ => None,
         };
         let mut errors = Vec::new();
@@ -273,14 +254,15 @@ impl CompiledMapping {
             CellSource::Body => out.push(record.body()),
             CellSource::Headers => out.push(request.headers.json()),
             CellSource::Static(value) => out.push(value),
-            CellSource::Template(i) => match templates.get(*i) {
-                Some(Ok(text)) => out.push(text.as_ref()),
-                Some(Err(e)) => return Err(column.error(e.kind, e.message.clone())),
-                None => {
-                    let message = "the template was not evaluated".to_owned();
-                    return Err(column.error(RecordErrorKind::Unavailable, message));
-                }
-            },
+            CellSource::Template(i) => out.push(column.result(templates, *i)?),
+            CellSource::TypedTemplate(i, cells) => {
+                let result = column.result(templates, *i)?;
+                let written = cells.write_json(result, out);
+                written.map_err(|mismatch| {
+                    let message = cells.message("the template", &mismatch);
+                    column.error(RecordErrorKind::InvalidType, message)
+                })?;
+            }
             CellSource::Path { .. } => return self.path_cell(column, record, found, out),
             CellSource::Broken(message) => {
                 return Err(column.error(RecordErrorKind::PathNotFound, message.clone()));
@@ -300,7 +282,7 @@ impl CompiledMapping {
             slot,
             path,
             default,
-            raw,
+            form,
             counted,
         } = &column.cell
         else {
@@ -319,7 +301,17 @@ impl CompiledMapping {
             self.usage.mark_found(*counted);
         }
         match selection {
-            PathSelection::One(value) => write_value(document, value, *raw, out),
+            PathSelection::One(value) => match form {
+                CellForm::Raw => write_value(document, value, true, out),
+                CellForm::Json => write_value(document, value, false, out),
+                CellForm::Typed(cells) => {
+                    let written = cells.write(document, value, out);
+                    written.map_err(|mismatch| {
+                        let message = cells.message("the record", &mismatch);
+                        column.error(RecordErrorKind::InvalidType, message)
+                    })?;
+                }
+            },
             PathSelection::Many(values) => path::list(document, values, |part| out.push(part)),
             PathSelection::Nothing => {
                 if let Some(counted) = counted {
@@ -340,6 +332,22 @@ impl CompiledMapping {
 }
 
 impl CompiledColumn {
+    /// Result of the template at an index.
+    fn result<'a>(
+        &self,
+        templates: &'a [Result<impl AsRef<[u8]>, TemplateError>],
+        index: usize,
+    ) -> Result<&'a [u8], RecordError> {
+        match templates.get(index) {
+            Some(Ok(text)) => Ok(text.as_ref()),
+            Some(Err(e)) => Err(self.error(e.kind, e.message.clone())),
+            None => {
+                let message = "the template was not evaluated".to_owned();
+                Err(self.error(RecordErrorKind::Unavailable, message))
+            }
+        }
+    }
+
     fn error(&self, kind: RecordErrorKind, message: String) -> RecordError {
         RecordError {
             column: self.name.clone(),
@@ -353,66 +361,6 @@ impl CompiledColumn {
             Err(e) => self.error(e.kind(), e.to_string()),
             // Unreachable: called only after a failed parse.
             Ok(_) => self.error(RecordErrorKind::Body, "the body has no parts".to_owned()),
-        }
-    }
-}
-
-/// Paths, templates and counters of a mapping under compilation.
-#[derive(Default)]
-struct MappingParts {
-    paths: Vec<CompiledPath>,
-    templates: Vec<Arc<TemplateProgram>>,
-    usage: PathUseCounters,
-}
-
-impl MappingParts {
-    fn cell(&mut self, column: &MappingColumn) -> CellSource {
-        match &column.kind {
-            ColumnKind::Uuid => CellSource::Uuid,
-            ColumnKind::Datetime => CellSource::Datetime,
-            ColumnKind::Ip => CellSource::Ip,
-            ColumnKind::Body => CellSource::Body,
-            ColumnKind::Headers => CellSource::Headers,
-            ColumnKind::Static { value } => CellSource::Static(value.clone().into_bytes()),
-            ColumnKind::Template(template) => {
-                let template = TemplateProgram::new(&template.content, template.raw_string);
-                self.templates.push(Arc::new(template));
-                CellSource::Template(self.templates.len() - 1)
-            }
-            ColumnKind::Path(path) => self.path(column, path),
-        }
-    }
-
-    fn path(&mut self, column: &MappingColumn, from: &PathColumn) -> CellSource {
-        let path = match CompiledPath::compile(&from.path) {
-            Ok(path) => path,
-            Err(error) => {
-                return CellSource::Broken(format!("path \"{}\" is invalid: {error}", from.path));
-            }
-        };
-        let quoted = |text: &str| {
-            let mut out = Vec::new();
-            crate::json::write_string(text, &mut out);
-            out
-        };
-        let default = from
-            .default_value
-            .as_deref()
-            .map(|text| match from.raw_string {
-                true => text.as_bytes().to_vec(),
-                false => quoted(text),
-            });
-        // A query without a match selects an empty list.
-        let empty = (!path.is_singular()).then(|| b"[]".to_vec());
-        let default = default.or(empty);
-        let counted = default.is_some();
-        self.paths.push(path);
-        CellSource::Path {
-            slot: self.paths.len() - 1,
-            path: from.path.clone(),
-            default,
-            raw: from.raw_string,
-            counted: counted.then(|| self.usage.add(&column.name, &from.path)),
         }
     }
 }

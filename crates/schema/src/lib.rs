@@ -10,6 +10,7 @@ mod checker;
 mod document;
 mod nearest;
 mod schema_view;
+mod second_name;
 mod secret_text;
 pub mod yaml;
 
@@ -17,4 +18,5 @@ pub use checker::{BrokenRule, NullRule, SchemaChecker, SchemaViolation};
 pub use document::{DocumentViolation, check_document, document_violations};
 pub use nearest::nearest;
 pub use schema_view::SchemaView;
+pub use second_name::add_second_name;
 pub use secret_text::{MASK, SecretText};

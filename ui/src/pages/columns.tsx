@@ -1,6 +1,6 @@
 // Editor of the columns of a mapping.
 import { useLayoutEffect, useRef } from "preact/hooks";
-import type { Column, ColumnType } from "../api";
+import type { Column, ColumnType, DataType, TimeUnit } from "../api";
 import { announce } from "../parts/announce";
 
 /** A column with a key that identifies it in the editor. */
@@ -19,6 +19,28 @@ export const TYPES: { type: ColumnType; says: string }[] = [
   { type: "static", says: "fixed text" },
 ];
 
+const UNITS: { unit: TimeUnit; says: string }[] = [
+  { unit: "s", says: "seconds" },
+  { unit: "ms", says: "milliseconds" },
+  { unit: "us", says: "microseconds" },
+  { unit: "ns", says: "nanoseconds" },
+];
+
+/** The types that the cells of a column can have. */
+function dataTypes({ type, primaryKey }: Column): DataType[] {
+  if (type === "body" || type === "headers") return primaryKey ? ["text"] : ["text", "json"];
+  if (type === "datetime") return ["text", "timestamp"];
+  if (type === "uuid" || type === "ip") return ["text"];
+  const ofKey: DataType[] = ["text", "integer", "boolean", "timestamp"];
+  return primaryKey ? ofKey : ["text", "integer", "double", "boolean", "timestamp", "json"];
+}
+
+/** The type of a column's cells; text after a change that allows no other. */
+function dataType(column: Column): DataType {
+  const chosen = column.dataType ?? "text";
+  return dataTypes(column).includes(chosen) ? chosen : "text";
+}
+
 let keys = 0;
 export const draft = (column: Column): Draft => ({ ...column, key: keys++ });
 
@@ -34,6 +56,8 @@ export function clean({ key: _, ...column }: Draft): Column {
   if (type === "path" || type === "template") cleaned.rawString = column.rawString ?? true;
   if (type === "static") cleaned.value = column.value ?? "";
   if (column.primaryKey) cleaned.primaryKey = true;
+  if (dataType(column) !== "text") cleaned.dataType = dataType(column);
+  if (cleaned.dataType === "timestamp" && column.unit) cleaned.unit = column.unit;
   return cleaned;
 }
 
@@ -180,8 +204,9 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
           </div>
         </div>
         <Source column={column} id={id} set={set} wrong={wrong} />
+        <Type column={column} id={id} set={set} />
         <div class="checks">
-          {(column.type === "path" || column.type === "template") && (
+          {(column.type === "path" || column.type === "template") && dataType(column) === "text" && (
             <label>
               <input type="checkbox" data-at="raw" checked={column.rawString ?? true} onChange={(e) => set({ rawString: e.currentTarget.checked })} />{" "}
               Strings without JSON quotes
@@ -207,6 +232,50 @@ interface SourceProps {
   id: string;
   set: (change: Partial<Draft>) => void;
   wrong: object;
+}
+
+/** The type of the cells, if there is a choice. */
+function Type({ column, id, set }: Omit<SourceProps, "wrong">) {
+  const types = dataTypes(column);
+  const chosen = dataType(column);
+  if (types.length === 1) return null;
+  return (
+    <div class="fields two">
+      <div class="field">
+        <label for={`${id}-data-type`}>Data type</label>
+        <select
+          id={`${id}-data-type`}
+          data-at="data-type"
+          value={chosen}
+          onChange={(e) => set({ dataType: e.currentTarget.value as DataType })}
+        >
+          {types.map((type) => (
+            <option key={type} value={type}>
+              {type}
+            </option>
+          ))}
+        </select>
+      </div>
+      {chosen === "timestamp" && column.type !== "datetime" && (
+        <div class="field">
+          <label for={`${id}-unit`}>Unit of numbers</label>
+          <select
+            id={`${id}-unit`}
+            data-at="unit"
+            value={column.unit ?? ""}
+            onChange={(e) => set({ unit: (e.currentTarget.value || undefined) as never })}
+          >
+            <option value="">by their magnitude</option>
+            {UNITS.map(({ unit, says }) => (
+              <option key={unit} value={unit}>
+                {says}
+              </option>
+            ))}
+          </select>
+        </div>
+      )}
+    </div>
+  );
 }
 
 /** The fields of a column's type. */

@@ -200,7 +200,7 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
               </ul>
             </div>
           )}
-          {result && result.row.length > 0 && <Row row={result.row} />}
+          {result && result.row.length > 0 && <Row row={result.row} columns={columns} />}
         </section>
         <section aria-labelledby="json">
           <h2 id="json">Definition</h2>
@@ -212,7 +212,9 @@ function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
   );
 }
 
-function Row({ row }: { row: { name: string; value: string }[] }) {
+function Row({ row, columns }: { row: { name: string; value: string }[]; columns: Column[] }) {
+  // An empty cell of a typed column is NULL in the table.
+  const empty = (name: string) => ((columns.find((c) => c.name === name)?.dataType ?? "text") === "text" ? "(empty)" : "NULL");
   return (
     <table class="list result">
       <caption class="visually-hidden">Row of the record</caption>
@@ -226,7 +228,7 @@ function Row({ row }: { row: { name: string; value: string }[] }) {
         {row.map((cell) => (
           <tr key={cell.name}>
             <th scope="row">{cell.name}</th>
-            <td class="text mono">{cell.value === "" ? <span class="muted">(empty)</span> : cell.value}</td>
+            <td class="text mono">{cell.value === "" ? <span class="muted">{empty(cell.name)}</span> : cell.value}</td>
           </tr>
         ))}
       </tbody>

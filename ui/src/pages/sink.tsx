@@ -378,7 +378,10 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
                     {c.name}
                     {c.primaryKey && <span class="tag">primary key</span>}
                   </th>
-                  <td>{c.type}</td>
+                  <td>
+                    {c.type}
+                    {c.dataType && <span class="tag">{c.dataType}</span>}
+                  </td>
                   <td class="text">
                     {PLAIN.has(c.type) && <span class="muted">{TYPES.find((t) => t.type === c.type)?.says}</span>}
                     {c.type === "path" && <code>{c.path || "(whole body)"}</code>}

@@ -19,8 +19,8 @@ use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Mutex;
 
 use crate::keyed::{
-    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, RowRef, TableSchema,
-    ValueType,
+    CellValue, ColumnSchema, DataType, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, RowRef,
+    TableSchema,
 };
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
@@ -252,7 +252,7 @@ impl KeyedTable for CassandraKeyed {
             let kind = kind_of(&declared);
             columns.push(ColumnSchema {
                 name,
-                kind: kind.unwrap_or(ValueType::Text),
+                kind: kind.unwrap_or(DataType::Text),
                 is_key: part == "partition_key" || part == "clustering",
                 foreign: kind.is_none().then_some(declared),
             });
@@ -326,8 +326,8 @@ fn read_rows(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableErro
 fn as_stored(schema: &TableSchema) -> TableSchema {
     let mut stored = schema.clone();
     for column in &mut stored.columns {
-        if column.kind == ValueType::Json {
-            column.kind = ValueType::Text;
+        if column.kind == DataType::Json {
+            column.kind = DataType::Text;
         }
     }
     stored
@@ -344,23 +344,23 @@ fn qualified(table: &str) -> Result<String, TableError> {
     Ok(format!("{}.{}", quote(keyspace), quote(name)))
 }
 
-fn declared(kind: ValueType) -> &'static str {
+fn declared(kind: DataType) -> &'static str {
     match kind {
-        ValueType::Text | ValueType::Json => "text",
-        ValueType::Integer => "bigint",
-        ValueType::Double => "double",
-        ValueType::Boolean => "boolean",
-        ValueType::Timestamp => "timestamp",
+        DataType::Text | DataType::Json => "text",
+        DataType::Integer => "bigint",
+        DataType::Double => "double",
+        DataType::Boolean => "boolean",
+        DataType::Timestamp => "timestamp",
     }
 }
 
-fn kind_of(declared: &str) -> Option<ValueType> {
+fn kind_of(declared: &str) -> Option<DataType> {
     match declared {
-        "text" | "varchar" | "ascii" => Some(ValueType::Text),
-        "bigint" | "int" | "smallint" | "tinyint" => Some(ValueType::Integer),
-        "double" | "float" => Some(ValueType::Double),
-        "boolean" => Some(ValueType::Boolean),
-        "timestamp" => Some(ValueType::Timestamp),
+        "text" | "varchar" | "ascii" => Some(DataType::Text),
+        "bigint" | "int" | "smallint" | "tinyint" => Some(DataType::Integer),
+        "double" | "float" => Some(DataType::Double),
+        "boolean" => Some(DataType::Boolean),
+        "timestamp" => Some(DataType::Timestamp),
         _ => None,
     }
 }

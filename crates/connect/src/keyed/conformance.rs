@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::keyed::{
-    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, TableSchema, ValueType,
+    CellValue, ColumnSchema, DataType, KeyedBatch, KeyedRow, KeyedTable, TableSchema,
 };
 
 /// A schema with a column of each type.
@@ -19,12 +19,12 @@ pub fn sample_schema(table: &str) -> TableSchema {
     TableSchema {
         table: table.to_owned(),
         columns: vec![
-            column("id", ValueType::Integer, true),
-            column("name", ValueType::Text, false),
-            column("price", ValueType::Double, false),
-            column("in_stock", ValueType::Boolean, false),
-            column("added", ValueType::Timestamp, false),
-            column("tags", ValueType::Json, false),
+            column("id", DataType::Integer, true),
+            column("name", DataType::Text, false),
+            column("price", DataType::Double, false),
+            column("in_stock", DataType::Boolean, false),
+            column("added", DataType::Timestamp, false),
+            column("tags", DataType::Json, false),
         ],
     }
 }
@@ -62,9 +62,9 @@ pub async fn run(store: &dyn KeyedTable, table: &str) {
 }
 
 /// Names, types and keys; a store need not keep the column order, and may store JSON as text.
-fn sorted(schema: &TableSchema) -> Vec<(String, ValueType, bool)> {
+fn sorted(schema: &TableSchema) -> Vec<(String, DataType, bool)> {
     let kind = |kind| match kind {
-        ValueType::Json => ValueType::Text,
+        DataType::Json => DataType::Text,
         other => other,
     };
     let columns = schema.columns.iter();
@@ -112,7 +112,7 @@ async fn writes_and_reads(store: &dyn KeyedTable, schema: &TableSchema) {
 
 async fn rejects_mismatches(store: &dyn KeyedTable, schema: &TableSchema) {
     let mut other = schema.clone();
-    other.columns[1].kind = ValueType::Integer;
+    other.columns[1].kind = DataType::Integer;
     let error = store.prepare(&other).await.unwrap_err();
     assert!(!error.is_retryable());
     let error = error.to_string();

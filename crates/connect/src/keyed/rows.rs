@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_model::TimestampMicros;
+use forebay_model::{TimestampMicros, TypedValue};
 
 use crate::keyed::{CellValue, KeyedRow};
 
@@ -22,6 +22,17 @@ pub enum ValueRef<'a> {
     Timestamp(TimestampMicros),
     /// JSON text.
     Json(&'a str),
+}
+
+impl From<TypedValue> for ValueRef<'_> {
+    fn from(value: TypedValue) -> Self {
+        match value {
+            TypedValue::Integer(n) => Self::Integer(n),
+            TypedValue::Double(n) => Self::Double(n),
+            TypedValue::Boolean(b) => Self::Boolean(b),
+            TypedValue::Timestamp(t) => Self::Timestamp(t),
+        }
+    }
 }
 
 impl ValueRef<'_> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::keyed::{KeyedBatch, RowRef, ValueRef, ValueType};
+use crate::keyed::{DataType, KeyedBatch, RowRef, ValueRef};
 use crate::table::TableError;
 
 /// Maximum of columns.
@@ -21,10 +21,10 @@ pub struct TableSchema {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnSchema {
     pub name: String,
-    pub kind: ValueType,
+    pub kind: DataType,
     /// Part of the key.
     pub is_key: bool,
-    /// Type name of a column of an existing table whose type is not a [`ValueType`]: it is read as
+    /// Type name of a column of an existing table whose type is not a [`DataType`]: it is read as
     /// text and never written.
     pub foreign: Option<String>,
 }
@@ -69,7 +69,7 @@ impl TableSchema {
                     same.name, column.name
                 ));
             }
-            if column.is_key && matches!(column.kind, ValueType::Json | ValueType::Double) {
+            if column.is_key && matches!(column.kind, DataType::Json | DataType::Double) {
                 return reject(format!(
                     "key column \"{}\" is {}: use text, integer, boolean or timestamp",
                     column.name, column.kind
@@ -209,8 +209,8 @@ mod tests {
     use super::*;
     use crate::keyed::{CellValue, KeyedRow};
 
-    fn schema(columns: &[(&str, ValueType, bool)]) -> TableSchema {
-        let column = |&(name, kind, is_key): &(&str, ValueType, bool)| ColumnSchema {
+    fn schema(columns: &[(&str, DataType, bool)]) -> TableSchema {
+        let column = |&(name, kind, is_key): &(&str, DataType, bool)| ColumnSchema {
             name: name.to_owned(),
             kind,
             is_key,
@@ -222,17 +222,17 @@ mod tests {
         }
     }
 
-    const ID: (&str, ValueType, bool) = ("id", ValueType::Integer, true);
+    const ID: (&str, DataType, bool) = ("id", DataType::Integer, true);
 
     #[test]
     fn invalid_schemas_are_rejected_by_name() {
         assert_eq!(schema(&[ID]).check(), Ok(()));
         let error = |columns: &[_]| schema(columns).check().unwrap_err().to_string();
         assert!(error(&[]).contains("0 columns"));
-        assert!(error(&[("a b", ValueType::Text, true)]).contains("\"a b\""));
-        assert!(error(&[ID, ("ID", ValueType::Text, false)]).contains("same name"));
-        assert!(error(&[("id", ValueType::Json, true)]).contains("is json"));
-        assert!(error(&[("a", ValueType::Text, false)]).contains("no key"));
+        assert!(error(&[("a b", DataType::Text, true)]).contains("\"a b\""));
+        assert!(error(&[ID, ("ID", DataType::Text, false)]).contains("same name"));
+        assert!(error(&[("id", DataType::Json, true)]).contains("is json"));
+        assert!(error(&[("a", DataType::Text, false)]).contains("no key"));
         let mut named = schema(&[ID]);
         named.table = "a.b.c.d".to_owned();
         assert!(named.check().unwrap_err().to_string().contains("a.b.c.d"));
@@ -240,21 +240,21 @@ mod tests {
 
     #[test]
     fn a_mismatch_is_reported_with_both_sides() {
-        let wanted = schema(&[ID, ("name", ValueType::Text, false)]);
+        let wanted = schema(&[ID, ("name", DataType::Text, false)]);
         let fits = |columns: &[_]| wanted.fits(&schema(columns)).map_err(|e| e.to_string());
-        let extra = ("other", ValueType::Json, false);
-        assert_eq!(fits(&[("name", ValueType::Text, false), extra, ID]), Ok(()));
+        let extra = ("other", DataType::Json, false);
+        assert_eq!(fits(&[("name", DataType::Text, false), extra, ID]), Ok(()));
         let error = fits(&[ID, extra]).unwrap_err();
         assert!(
             error.contains("no column \"name\"; it has id, other"),
             "{error}"
         );
-        let error = fits(&[ID, ("name", ValueType::Double, false)]).unwrap_err();
+        let error = fits(&[ID, ("name", DataType::Double, false)]).unwrap_err();
         assert!(
             error.contains("of type double, the definition says text"),
             "{error}"
         );
-        let mut there = schema(&[ID, ("name", ValueType::Text, false), extra]);
+        let mut there = schema(&[ID, ("name", DataType::Text, false), extra]);
         there.columns[2].foreign = Some("point".to_owned());
         assert_eq!(wanted.fits(&there), Ok(()), "further columns are ignored");
         there.columns[1].foreign = Some("uuid".to_owned());
@@ -264,8 +264,8 @@ mod tests {
             "{error}"
         );
         let error = fits(&[
-            ("id", ValueType::Integer, false),
-            ("name", ValueType::Text, true),
+            ("id", DataType::Integer, false),
+            ("name", DataType::Text, true),
         ])
         .unwrap_err();
         assert!(
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_last_row_of_a_key_wins() {
-        let schema = schema(&[ID, ("n", ValueType::Integer, false)]);
+        let schema = schema(&[ID, ("n", DataType::Integer, false)]);
         let row = |id, n| KeyedRow(vec![CellValue::Integer(id), CellValue::Integer(n)]);
         let last = |rows| schema.last_of_each_key(&rows);
         assert_eq!(last([row(1, 1), row(2, 2), row(1, 3)].into()), [1, 2]);

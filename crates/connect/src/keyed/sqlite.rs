@@ -20,7 +20,8 @@ mod connection;
 mod readers;
 mod writer;
 
-use cell::{bind, declared, kind_of};
+use cell::kind_of;
+pub(crate) use cell::{bind, declared};
 use readers::ReaderPool;
 use writer::SqliteWriter;
 

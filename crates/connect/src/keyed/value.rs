@@ -2,78 +2,7 @@
 
 use std::fmt;
 
-use forebay_model::{InvalidTime, TimestampMicros};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ValueType {
-    Text,
-    /// 64-bit integer.
-    Integer,
-    /// 64-bit floating point; never infinite or NaN.
-    Double,
-    Boolean,
-    /// Microsecond precision.
-    Timestamp,
-    /// Any JSON value, as text.
-    Json,
-}
-
-impl ValueType {
-    pub const ALL: [Self; 6] = [
-        Self::Text,
-        Self::Integer,
-        Self::Double,
-        Self::Boolean,
-        Self::Timestamp,
-        Self::Json,
-    ];
-
-    /// Name in definitions.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Integer => "integer",
-            Self::Double => "double",
-            Self::Boolean => "boolean",
-            Self::Timestamp => "timestamp",
-            Self::Json => "json",
-        }
-    }
-
-    /// Parses plain text as in a URL; the error states the expected format.
-    pub fn parse(self, text: &str) -> Result<CellValue, String> {
-        let bad = |what: &str| format!("\"{text}\" is not {what}");
-        match self {
-            Self::Text => Ok(CellValue::Text(text.to_owned())),
-            Self::Integer => text
-                .parse()
-                .map(CellValue::Integer)
-                .map_err(|_| bad("a whole number of 64 bits")),
-            Self::Double => match text.parse::<f64>() {
-                Ok(number) if number.is_finite() => Ok(CellValue::Double(number)),
-                _ => Err(bad("a number")),
-            },
-            Self::Boolean => match text {
-                "true" => Ok(CellValue::Boolean(true)),
-                "false" => Ok(CellValue::Boolean(false)),
-                _ => Err(bad("true or false")),
-            },
-            Self::Timestamp => match TimestampMicros::parse(text) {
-                Ok(read) if read.is_cut => Err(bad("a time to the microsecond")),
-                Ok(read) => Ok(CellValue::Timestamp(read.time)),
-                Err(InvalidTime::Year) => Err(bad(&InvalidTime::Year.to_string())),
-                Err(_) => Err(bad("a time with its offset like 2006-01-02T15:04:05Z")),
-            },
-            Self::Json => Err("a JSON column can't be a key".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for ValueType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use forebay_model::{DataType, InvalidTime, TimestampMicros};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum CellValue {
@@ -88,6 +17,36 @@ pub enum CellValue {
     Timestamp(TimestampMicros),
     /// JSON text.
     Json(String),
+}
+
+impl CellValue {
+    /// Parses plain text as in a URL; the error states the expected format.
+    pub fn parse(data_type: DataType, text: &str) -> Result<Self, String> {
+        let bad = |what: &str| format!("\"{text}\" is not {what}");
+        match data_type {
+            DataType::Text => Ok(Self::Text(text.to_owned())),
+            DataType::Integer => text
+                .parse()
+                .map(Self::Integer)
+                .map_err(|_| bad("a whole number of 64 bits")),
+            DataType::Double => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Self::Double(number)),
+                _ => Err(bad("a number")),
+            },
+            DataType::Boolean => match text {
+                "true" => Ok(Self::Boolean(true)),
+                "false" => Ok(Self::Boolean(false)),
+                _ => Err(bad("true or false")),
+            },
+            DataType::Timestamp => match TimestampMicros::parse(text) {
+                Ok(read) if read.is_cut => Err(bad("a time to the microsecond")),
+                Ok(read) => Ok(Self::Timestamp(read.time)),
+                Err(InvalidTime::Year) => Err(bad(&InvalidTime::Year.to_string())),
+                Err(_) => Err(bad("a time with its offset like 2006-01-02T15:04:05Z")),
+            },
+            DataType::Json => Err("a JSON column can't be a key".to_owned()),
+        }
+    }
 }
 
 impl fmt::Display for CellValue {
@@ -113,25 +72,28 @@ mod tests {
 
     #[test]
     fn texts_are_parsed_by_type_or_rejected_by_name() {
-        assert_eq!(ValueType::Integer.parse("-7"), Ok(CellValue::Integer(-7)));
         assert_eq!(
-            ValueType::Boolean.parse("true"),
+            CellValue::parse(DataType::Integer, "-7"),
+            Ok(CellValue::Integer(-7))
+        );
+        assert_eq!(
+            CellValue::parse(DataType::Boolean, "true"),
             Ok(CellValue::Boolean(true))
         );
         assert_eq!(
-            ValueType::Text.parse("x y"),
+            CellValue::parse(DataType::Text, "x y"),
             Ok(CellValue::Text("x y".to_owned()))
         );
         for (kind, text) in [
-            (ValueType::Integer, "4.2"),
-            (ValueType::Integer, "99999999999999999999"),
-            (ValueType::Double, "NaN"),
-            (ValueType::Boolean, "1"),
-            (ValueType::Timestamp, "yesterday"),
-            (ValueType::Timestamp, "+010000-01-01T00:00:00Z"),
-            (ValueType::Timestamp, "2026-01-01T00:00:00.1234567Z"),
+            (DataType::Integer, "4.2"),
+            (DataType::Integer, "99999999999999999999"),
+            (DataType::Double, "NaN"),
+            (DataType::Boolean, "1"),
+            (DataType::Timestamp, "yesterday"),
+            (DataType::Timestamp, "+010000-01-01T00:00:00Z"),
+            (DataType::Timestamp, "2026-01-01T00:00:00.1234567Z"),
         ] {
-            let error = kind.parse(text).unwrap_err();
+            let error = CellValue::parse(kind, text).unwrap_err();
             assert!(error.contains(text), "{error}");
         }
     }

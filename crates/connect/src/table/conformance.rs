@@ -15,6 +15,7 @@ mod exactly_once;
 mod inspection;
 mod rows;
 mod schemas;
+mod types;
 
 pub use bench::{Bench, import, mapping, rows};
 
@@ -25,4 +26,5 @@ pub async fn run(bench: &dyn Bench) {
     exactly_once::run(bench).await;
     schemas::run(bench).await;
     inspection::run(bench).await;
+    types::run(bench).await;
 }

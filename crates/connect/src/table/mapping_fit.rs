@@ -1,6 +1,6 @@
 //! Compares an existing table with a mapping, and finds missing columns.
 
-use forebay_model::{Mapping, TableId};
+use forebay_model::{DataType, Mapping, MappingColumn, TableId};
 
 use crate::table::{InspectionFinding, RowBatch, TableError};
 
@@ -10,8 +10,10 @@ pub(crate) struct ExistingColumn {
     pub(crate) name: String,
     /// Declared type, for messages.
     pub(crate) type_name: String,
-    /// Stores any text unchanged.
-    pub(crate) holds_text: bool,
+    /// Values that it stores unchanged.
+    pub(crate) storage: ColumnStorage,
+    /// Rejects null.
+    pub(crate) is_not_null: bool,
     /// NOT NULL without a default.
     pub(crate) is_required: bool,
     /// Computed, can't be written.
@@ -20,11 +22,63 @@ pub(crate) struct ExistingColumn {
     pub(crate) in_key: bool,
 }
 
+/// Values that a column stores unchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ColumnStorage {
+    /// Any text.
+    Text,
+    /// Values of another type, as Forebay's own columns of that type.
+    Typed(DataType),
+    /// Numbers of any precision.
+    Numeric,
+    /// None of Forebay's types.
+    #[default]
+    Foreign,
+}
+
+/// How the cells of a column are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CellForm {
+    /// Text of a text column.
+    Text,
+    /// Value of a typed column; an empty cell is null.
+    Typed(DataType),
+    /// An integer of a column of numbers; an empty cell is null.
+    Numeric,
+    /// Canonical text of a typed value in a text column; an empty cell is null.
+    Canonical,
+}
+
+impl CellForm {
+    /// Form in a column that Forebay makes.
+    pub(crate) fn of(data_type: DataType) -> Self {
+        match data_type {
+            DataType::Text => Self::Text,
+            typed => Self::Typed(typed),
+        }
+    }
+}
+
+impl ColumnStorage {
+    /// Form of cells of a type; `None` if some of them would change.
+    fn form(self, wanted: DataType) -> Option<CellForm> {
+        match (self, wanted) {
+            (Self::Text, DataType::Text) => Some(CellForm::Text),
+            (Self::Text, _) => Some(CellForm::Canonical),
+            (Self::Numeric, DataType::Integer) => Some(CellForm::Numeric),
+            (Self::Typed(has), wanted) if has == wanted => Some(CellForm::of(wanted)),
+            _ => None,
+        }
+    }
+}
+
 /// Assignment of a mapping to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MappingFit {
     /// Name in the table of each column of the mapping: the case may differ.
     pub(crate) names: Vec<String>,
+    /// How the cells of each column of the mapping are written.
+    pub(crate) forms: Vec<CellForm>,
     /// Columns that the table lacks, as indices into the mapping.
     pub(crate) missing: Vec<usize>,
 }
@@ -55,25 +109,22 @@ pub(crate) fn try_fit(
         check_key(table, mapping, columns).into_iter().collect();
     let mut fit = MappingFit {
         names: Vec::new(),
+        forms: Vec::new(),
         missing: Vec::new(),
     };
     for (i, wanted) in mapping.columns.iter().enumerate() {
+        let own_form = CellForm::of(wanted.data_type);
         let Some(column) = find(columns, &wanted.name) else {
             fit.missing.push(i);
             fit.names.push(wanted.name.clone());
+            fit.forms.push(own_form);
             continue;
         };
         fit.names.push(column.name.clone());
-        let name = &column.name;
-        if column.is_generated {
-            let message =
-                format!("table \"{table}\": column \"{name}\" is generated and can't be written");
-            findings.push(InspectionFinding::for_column(i, message));
-        } else if !column.holds_text {
-            let message = format!(
-                "table \"{table}\": column \"{name}\" has type {}, Forebay writes text",
-                column.type_name
-            );
+        let form = column.storage.form(wanted.data_type);
+        fit.forms.push(form.unwrap_or(own_form));
+        if let Some(problem) = mismatch(column, wanted, form) {
+            let message = format!("table \"{table}\": column \"{}\" {problem}", column.name);
             findings.push(InspectionFinding::for_column(i, message));
         }
     }
@@ -86,6 +137,26 @@ pub(crate) fn try_fit(
         findings.push(InspectionFinding::for_table(message));
     }
     (fit, findings)
+}
+
+/// Why a column can't have the cells of a mapping's column.
+fn mismatch(
+    column: &ExistingColumn,
+    wanted: &MappingColumn,
+    form: Option<CellForm>,
+) -> Option<String> {
+    if column.is_generated {
+        return Some("is generated and can't be written".to_owned());
+    }
+    if form.is_none() {
+        let (has, writes) = (&column.type_name, wanted.data_type);
+        return Some(format!(
+            "has type {has}, Forebay writes {writes}: the type of a column never changes, so use another column or table, or another dataType"
+        ));
+    }
+    (column.is_not_null && wanted.may_be_null()).then(|| {
+        "is NOT NULL, but a record may have null there: allow null in the column, or use another column or table".to_owned()
+    })
 }
 
 /// Names in the table of the mapping's key columns.
@@ -154,6 +225,33 @@ pub(crate) fn check_batch(
     )))
 }
 
+/// A cell that is not as Forebay writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DamagedCell {
+    /// Index of the column in the mapping.
+    pub(crate) column: usize,
+    /// Text of the cell, shortened.
+    pub(crate) text: String,
+}
+
+impl DamagedCell {
+    pub(crate) fn new(column: usize, cell: &[u8]) -> Self {
+        let text = forebay_model::words::short(&String::from_utf8_lossy(cell));
+        Self { column, text }
+    }
+
+    /// Values were checked before they were accepted, so another value was not sent by a client.
+    pub(crate) fn error(&self, table: &TableId, mapping: &Mapping) -> TableError {
+        let column = mapping.columns.get(self.column);
+        let name = column.map_or("", |c| c.name.as_str());
+        let data_type = column.map_or("", |c| c.data_type.with_article());
+        TableError::Terminal(format!(
+            "table \"{table}\": a cell of column \"{name}\" is \"{}\", not {data_type}: the rows are not as they were accepted",
+            self.text
+        ))
+    }
+}
+
 fn check_key(
     table: &TableId,
     mapping: &Mapping,
@@ -196,9 +294,8 @@ mod tests {
 
     fn mapping(columns: &[(&str, bool)]) -> Mapping {
         let column = |&(name, primary_key): &(&str, bool)| Wanted {
-            name: name.to_owned(),
             primary_key,
-            kind: ColumnKind::Body,
+            ..Wanted::new(name, ColumnKind::Body)
         };
         Mapping {
             columns: columns.iter().map(column).collect(),
@@ -209,7 +306,7 @@ mod tests {
         ExistingColumn {
             name: name.to_owned(),
             type_name: "text".to_owned(),
-            holds_text: true,
+            storage: ColumnStorage::Text,
             ..ExistingColumn::default()
         }
     }
@@ -232,6 +329,7 @@ mod tests {
             fit.unwrap(),
             MappingFit {
                 names: vec!["A".into(), "B".into(), "c".into()],
+                forms: vec![CellForm::Text; 3],
                 missing: vec![2]
             }
         );
@@ -241,7 +339,7 @@ mod tests {
     fn mismatches_are_reported() {
         let plain = mapping(&[("a", false)]);
         let number = ExistingColumn {
-            holds_text: false,
+            storage: ColumnStorage::Typed(DataType::Integer),
             type_name: "integer".into(),
             ..text("a")
         };
@@ -277,6 +375,39 @@ mod tests {
         let keyed = mapping(&[("A", true), ("b", true)]);
         assert!(fitted(&keyed, &[key, text("b")]).is_err());
         assert!(fitted(&keyed, &[text("a"), text("b")]).is_err());
+    }
+
+    #[test]
+    fn types_fit_columns_that_store_all_their_values() {
+        use ColumnStorage::{Foreign, Numeric, Text, Typed};
+        for wanted in DataType::ALL {
+            for has in DataType::ALL {
+                let form = Typed(has).form(wanted);
+                assert_eq!(form.is_some(), has == wanted, "{has} {wanted}");
+            }
+            let in_text = if wanted.is_text() {
+                CellForm::Text
+            } else {
+                CellForm::Canonical
+            };
+            assert_eq!(Text.form(wanted), Some(in_text));
+            let is_integer = wanted == DataType::Integer;
+            assert_eq!(Numeric.form(wanted).is_some(), is_integer);
+            assert_eq!(Foreign.form(wanted), None);
+        }
+    }
+
+    #[test]
+    fn null_needs_a_column_that_allows_it() {
+        let mut typed = mapping(&[("a", false)]);
+        typed.columns[0].data_type = DataType::Json;
+        let not_null = ExistingColumn {
+            is_not_null: true,
+            ..text("a")
+        };
+        let error = fitted(&typed, std::slice::from_ref(&not_null)).unwrap_err();
+        assert!(error.contains("\"a\" is NOT NULL"), "{error}");
+        assert!(fitted(&mapping(&[("a", false)]), &[not_null]).is_ok());
     }
 
     #[test]

@@ -10,10 +10,12 @@ pub trait QueryVisitor {
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()>;
 }
 
-/// A cell with one of SQLite's five storage classes.
+/// A cell: one of SQLite's five storage classes, or a boolean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum QueryCell<'a> {
     Null,
+    /// Of a column that is declared boolean.
+    Bool(bool),
     Int(i64),
     Real(f64),
     /// Text. Bytes that are not UTF-8, which Forebay never writes, are a blob.

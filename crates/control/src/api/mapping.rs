@@ -124,17 +124,18 @@ fn shape_violation(mapping: &Mapping, problem: &MappingViolation) -> ColumnViola
         let mut columns = mapping.columns.iter();
         columns.rposition(|c| c.name.eq_ignore_ascii_case(name))
     };
+    let (column, field) = match problem {
+        MappingViolation::ColumnCount(_) => (None, None),
+        MappingViolation::EmptyName(number) => (number.checked_sub(1), Some("name")),
+        MappingViolation::NulInName(name) => (last(&name.replace("\\0", "\0")), Some("name")),
+        of_column => match of_column.field() {
+            Some((name, field)) => (last(name), Some(field)),
+            None => (None, None),
+        },
+    };
     ColumnViolation {
-        column: match problem {
-            MappingViolation::ColumnCount(_) => None,
-            MappingViolation::EmptyName(number) => number.checked_sub(1),
-            MappingViolation::DuplicateName(name) => last(name),
-            MappingViolation::NulInName(name) => last(&name.replace("\\0", "\0")),
-        },
-        field: match problem {
-            MappingViolation::ColumnCount(_) => None,
-            _ => Some("name"),
-        },
+        column,
+        field,
         message: problem.to_string(),
     }
 }
@@ -212,6 +213,8 @@ pub(super) fn model_column(
     Ok(forebay_model::MappingColumn {
         name,
         primary_key: request.primary_key.unwrap_or_default(),
+        data_type: request.data_type.map(Into::into).unwrap_or_default(),
+        unit: request.unit.map(Into::into),
         kind,
     })
 }

@@ -25,5 +25,6 @@ mod tables;
 mod tap;
 mod tasks;
 mod topics;
+mod types;
 mod verify;
 mod world;

@@ -173,13 +173,18 @@ pub fn message_from_request(
 ) -> Result<MessageMapping, Vec<String>> {
     let mut violations = Vec::new();
     // In text parts a string loses its quotes; a field is JSON.
-    let part =
-        |request: ColumnRequest, is_raw: bool, violations: &mut Vec<String>| match model_column(
-            request, is_raw,
-        ) {
+    let part = |request: ColumnRequest, is_raw: bool, violations: &mut Vec<String>| {
+        match model_column(request, is_raw) {
             Ok(column) if column.primary_key => {
                 let name = column.name;
                 violations.push(format!("\"{name}\" of a message can't be a primary key"));
+                None
+            }
+            Ok(column) if !column.data_type.is_text() || column.unit.is_some() => {
+                let name = column.name;
+                violations.push(format!(
+                    "\"{name}\" of a message can't have a dataType or unit: only columns of tables have one"
+                ));
                 None
             }
             Ok(column) => Some(column),
@@ -187,7 +192,8 @@ pub fn message_from_request(
                 violations.push(problem);
                 None
             }
-        };
+        }
+    };
     let value = match (request.value, request.fields) {
         (Some(_), Some(_)) => {
             violations.push("a message has \"value\" or \"fields\", not both".to_owned());

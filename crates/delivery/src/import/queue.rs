@@ -91,9 +91,8 @@ mod tests {
 
     fn file(n: i64, keyed: bool, parked_at: Option<i64>) -> Versioned<Arc<File>> {
         let column = MappingColumn {
-            name: "id".to_owned(),
             primary_key: keyed,
-            kind: ColumnKind::Body,
+            ..MappingColumn::new("id", ColumnKind::Body)
         };
         let table = TableSink {
             backend: TableBackend::Sqlite,

@@ -50,11 +50,7 @@ pub(crate) fn volume() -> VolumeId {
 }
 
 pub(crate) fn mapping() -> Mapping {
-    let column = |name: &str| MappingColumn {
-        name: name.to_owned(),
-        primary_key: false,
-        kind: ColumnKind::Body,
-    };
+    let column = |name: &str| MappingColumn::new(name, ColumnKind::Body);
     Mapping {
         columns: vec![column("id"), column("text")],
     }
@@ -227,11 +223,7 @@ impl World {
 
     /// Redefines the sink with other columns or another table.
     pub(crate) async fn define(&self, columns: &[&str], table: &str) {
-        let column = |name: &&str| MappingColumn {
-            name: (*name).to_owned(),
-            primary_key: false,
-            kind: ColumnKind::Body,
-        };
+        let column = |name: &&str| MappingColumn::new(*name, ColumnKind::Body);
         let target = TableSink {
             backend: TableBackend::Keboola,
             table: table.parse().unwrap(),

@@ -47,11 +47,10 @@ pub(crate) fn path(path: &str) -> ColumnKind {
 }
 
 pub(crate) fn mapping(kinds: &[ColumnKind]) -> Mapping {
-    let columns = kinds.iter().enumerate().map(|(i, kind)| MappingColumn {
-        name: format!("c{i}"),
-        primary_key: false,
-        kind: kind.clone(),
-    });
+    let columns = kinds
+        .iter()
+        .enumerate()
+        .map(|(i, kind)| MappingColumn::new(format!("c{i}"), kind.clone()));
     Mapping {
         columns: columns.collect(),
     }

@@ -77,8 +77,12 @@ Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
   ids=path:$.items[*].id     JSONPath when it begins with $; many values as a list
   total=template:Body(\"price\") * Body(\"count\")   result of a Jsonnet expression
   env=static:prod            a constant
+  price=path,as=double:price  a column of numbers instead of text
   options: key (part of the primary key), json (strings with their JSON quotes),
-           default=TEXT or default=\"TEXT, with: anything\" (path)
+           default=TEXT or default=\"TEXT, with: anything\" (path),
+           as=integer, double, boolean, timestamp or json: type of the column; a
+           record with another value is rejected. unit=s, ms, us or ns: of times
+           that are numbers
 
 Example:
   forebay source create 'My events' --sink in.demo.events --data-dir ./data \\

@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::config::Environment;
+    use crate::definitions::column::DATA_TYPES;
     use crate::definitions::{ColumnDefinition, DefinitionSet, TopicDefinition};
 
     /// Texts that a format could change.
@@ -101,6 +102,12 @@ mod tests {
             name: format!("{}{name}", text(random)),
             kind: (*random.pick(&["uuid", "path", "template", "static"])).to_owned(),
             primary_key: random.one_in(3),
+            data_type: random
+                .one_in(3)
+                .then(|| (*random.pick(&DATA_TYPES)).to_owned()),
+            unit: random
+                .one_in(4)
+                .then(|| (*random.pick(&["s", "ms", "us", "ns"])).to_owned()),
             ..ColumnDefinition::default()
         };
         match column.kind.as_str() {

@@ -308,7 +308,10 @@ impl SinkDefinition {
         if complete.table.is_some() {
             complete.backend = Some(self.backend_name().to_owned());
         }
-        complete.columns.iter_mut().for_each(|c| c.set_raw(true));
+        for column in &mut complete.columns {
+            column.set_raw(true);
+            column.remove_text();
+        }
         complete.topics_mut().for_each(|topic| topic.complete(id));
         let mut value = without(&complete, &["id", "settings"]);
         value["description"] = self.description.as_str().into();
@@ -317,7 +320,10 @@ impl SinkDefinition {
 
     /// Removes what is the default.
     fn simplify(&mut self) {
-        self.columns.iter_mut().for_each(|c| c.remove_raw(true));
+        for column in &mut self.columns {
+            column.remove_raw(true);
+            column.remove_text();
+        }
         self.topics_mut().for_each(TopicDefinition::simplify);
         self.backend = self.backend.take().filter(|b| b != DEFAULT_BACKEND);
         let derived = SinkId::from_name(self.shown_name());

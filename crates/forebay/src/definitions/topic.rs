@@ -89,13 +89,18 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
     )))
 }
 
+/// The name that columns have, too.
+fn second_name(schema: &mut schemars::Schema) {
+    forebay_schema::add_second_name(schema, "type", "from");
+}
+
 /// A part of a message, mapped like a column of a table.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "MessagePart")]
+#[schemars(rename = "MessagePart", transform = second_name)]
 struct UnnamedColumn {
     /// Source of the text.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", alias = "from")]
     #[schemars(extend("enum" = TYPES))]
     kind: String,
     /// Of type `path`: path of a value in the body, like `user.tags[0]`, or JSONPath.
@@ -131,7 +136,7 @@ fn part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColumnDefin
         raw_string: part.raw_string,
         template: part.template,
         value: part.value,
-        primary_key: false,
+        ..ColumnDefinition::default()
     }))
 }
 

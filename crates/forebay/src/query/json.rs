@@ -29,6 +29,7 @@ impl<W: Write> JsonWriter<W> {
 pub(super) fn value(cell: &QueryCell<'_>) -> Value {
     match cell {
         QueryCell::Null => Value::Null,
+        QueryCell::Bool(b) => Value::from(*b),
         QueryCell::Int(n) => Value::from(*n),
         // JSON has no infinity; as text it differs from null.
         QueryCell::Real(n) => {

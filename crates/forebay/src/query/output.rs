@@ -67,6 +67,7 @@ pub(super) fn distinct(names: &[&str]) -> Vec<String> {
 pub(super) fn text(cell: &QueryCell<'_>) -> String {
     match cell {
         QueryCell::Null => String::new(),
+        QueryCell::Bool(b) => b.to_string(),
         QueryCell::Int(n) => n.to_string(),
         // With its point, as in JSON output: 7.0 is no integer column's 7.
         QueryCell::Real(n) => format!("{n:?}"),

@@ -55,6 +55,7 @@ mod standard_error;
 mod start;
 mod stop;
 mod tap;
+mod types;
 mod waits;
 mod walk;
 mod webhooks;

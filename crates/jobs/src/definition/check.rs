@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use forebay_model::{ByteSize, HumanDuration};
+use forebay_model::{ByteSize, DataType, HumanDuration};
 
 use super::{
-    DestinationColumnType, FileSourceConfig, HttpApi, HttpStage, JobDefinition, JobDestination,
-    JobSource, LookupConfig, RowHashCacheConfig, TableDestination, TableStore,
+    FileSourceConfig, HttpApi, HttpStage, JobDefinition, JobDestination, JobSource, LookupConfig,
+    RowHashCacheConfig, TableDestination, TableStore,
 };
 
 mod paging;
@@ -41,9 +41,7 @@ pub(super) fn definition(definition: &JobDefinition) -> Vec<String> {
                 violations.add(format!("destination: {e}"));
             }
             for (i, column) in table.columns.iter().enumerate() {
-                if let (Some(unit), true) =
-                    (column.unit, column.kind != DestinationColumnType::Timestamp)
-                {
+                if let (Some(unit), true) = (column.unit, column.kind != DataType::Timestamp) {
                     violations.add(format!(
                         "destination.columns[{i}].unit is {}, which only a timestamp has",
                         unit.name()
@@ -99,7 +97,7 @@ fn columns(violations: &mut DefinitionViolations, table: &TableDestination) {
             None => (format!("destination.columns[{i}].name"), &column.name),
         };
         let path = violations.path(&at, text);
-        if path.is_some_and(|p| !p.is_singular()) && column.kind != DestinationColumnType::Json {
+        if path.is_some_and(|p| !p.is_singular()) && column.kind != DataType::Json {
             violations.add(format!(
                 "{at} is \"{text}\", which can select many values: the type of the column has to be json, for their list"
             ));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forebay_connect::keyed::{ColumnSchema as TableColumn, TableSchema, ValueType};
+use forebay_connect::keyed::{ColumnSchema as TableColumn, DataType, TableSchema};
 use forebay_model::{EpochUnit, HumanDuration};
-use forebay_schema::SecretText;
+use forebay_schema::{SecretText, add_second_name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -165,12 +165,16 @@ pub enum StoreTlsVerify {
 /// A column of a table.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = second_names)]
 pub struct DestinationColumn {
     /// Name of the column.
     pub name: String,
     /// Type of the column.
-    #[serde(default, rename = "type")]
-    pub kind: DestinationColumnType,
+    #[serde(default, rename = "type", alias = "as")]
+    pub kind: DataType,
+    /// Source of the value.
+    #[serde(default)]
+    pub from: ColumnSource,
     /// Path of the value in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
     /// `$.tags[-1]`; empty for the whole record. A path that can select many values, such as `$.tags[*]`,
     /// requires the type `json`, for their list. Default: the column's name.
@@ -180,44 +184,26 @@ pub struct DestinationColumn {
     #[serde(default)]
     pub unit: Option<EpochUnit>,
     /// The column is part of the key.
-    #[serde(default)]
+    #[serde(default, alias = "primaryKey")]
     pub key: bool,
     /// A record without a value is bad. Key columns are always required.
     #[serde(default)]
     pub required: bool,
 }
 
-/// Type of a column.
+/// Source of a column's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum DestinationColumnType {
-    /// Text; numbers and booleans are stored as written.
+pub enum ColumnSource {
+    /// A path in the record.
     #[default]
-    Text,
-    /// A 64-bit integer in any notation: `7`, `7.0`, `1e3`.
-    Integer,
-    /// A 64-bit floating point number.
-    Double,
-    /// True or false.
-    Boolean,
-    /// `2006-01-02T15:04:05.000000Z`, or a number of seconds, milliseconds, microseconds or nanoseconds
-    /// since 1970. In the years 0001 to 9999; stored to the microsecond (Cassandra: millisecond).
-    Timestamp,
-    /// Any JSON value.
-    Json,
+    Path,
 }
 
-impl From<DestinationColumnType> for ValueType {
-    fn from(kind: DestinationColumnType) -> Self {
-        match kind {
-            DestinationColumnType::Text => Self::Text,
-            DestinationColumnType::Integer => Self::Integer,
-            DestinationColumnType::Double => Self::Double,
-            DestinationColumnType::Boolean => Self::Boolean,
-            DestinationColumnType::Timestamp => Self::Timestamp,
-            DestinationColumnType::Json => Self::Json,
-        }
-    }
+/// The names that columns of sinks and of jobs share.
+fn second_names(schema: &mut schemars::Schema) {
+    add_second_name(schema, "type", "as");
+    add_second_name(schema, "key", "primaryKey");
 }
 
 /// Cache of the hashes of written rows.
@@ -265,7 +251,7 @@ impl TableDestination {
     pub fn shape(&self) -> TableSchema {
         let column = |c: &DestinationColumn| TableColumn {
             name: c.name.clone(),
-            kind: c.kind.into(),
+            kind: c.kind,
             is_key: c.key,
             foreign: None,
         };
@@ -306,4 +292,24 @@ fn max_rows() -> u64 {
 
 fn ttl() -> HumanDuration {
     HumanDuration::hours(24 * 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_the_names_of_sinks_too() {
+        let read = |text: &str| serde_json::from_str::<DestinationColumn>(text);
+        let show = |text: &str| serde_json::to_string(&read(text).unwrap()).unwrap();
+        let old = r#"{"name":"a","type":"integer","path":"x","key":true}"#;
+        let new = r#"{"name":"a","from":"path","path":"x","as":"integer","primaryKey":true}"#;
+        assert_eq!(show(new), show(old));
+        let error = read(r#"{"name":"a","from":"uuid"}"#).unwrap_err();
+        assert!(error.to_string().contains("expected `path`"), "{error}");
+        let schema = schemars::schema_for!(DestinationColumn).to_value();
+        for name in ["from", "as", "type", "key", "primaryKey"] {
+            assert!(schema["properties"].get(name).is_some(), "{name}: {schema}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The OpenAPI document of the service, generated from the tables.
 
-use forebay_connect::keyed::{TableSchema, ValueType};
+use forebay_connect::keyed::{DataType, TableSchema};
 use serde_json::{Map, Value, json};
 
 pub(super) fn document(tables: &[(String, TableSchema)]) -> Value {
@@ -79,19 +79,19 @@ fn route(shape: &TableSchema) -> Value {
     } })
 }
 
-fn schema(kind: ValueType) -> Value {
+fn schema(kind: DataType) -> Value {
     match kind {
-        ValueType::Text => json!({ "type": "string" }),
-        ValueType::Integer => json!({ "type": "integer", "format": "int64" }),
-        ValueType::Double => json!({
+        DataType::Text => json!({ "type": "string" }),
+        DataType::Integer => json!({ "type": "integer", "format": "int64" }),
+        DataType::Double => json!({
             "type": "number", "format": "double",
             "description": "Infinity, -Infinity and NaN are strings."
         }),
-        ValueType::Boolean => json!({ "type": "boolean" }),
-        ValueType::Timestamp => json!({
+        DataType::Boolean => json!({ "type": "boolean" }),
+        DataType::Timestamp => json!({
             "type": "string", "format": "date-time",
             "description": "Outside of the years 0001 to 9999 it is the store's own text, such as infinity."
         }),
-        ValueType::Json => json!({}),
+        DataType::Json => json!({}),
     }
 }

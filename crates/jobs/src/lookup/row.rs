@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
-use forebay_connect::keyed::{CellValue, KeyedRow, TableSchema, ValueType};
+use forebay_connect::keyed::{CellValue, DataType, KeyedRow, TableSchema};
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -54,7 +54,7 @@ impl RenderedRow {
 }
 
 /// A value as JSON: numbers as numbers, JSON as it is.
-fn json_text(value: &CellValue, kind: ValueType) -> String {
+fn json_text(value: &CellValue, kind: DataType) -> String {
     match value {
         CellValue::Null => "null".to_owned(),
         CellValue::Integer(n) => n.to_string(),
@@ -66,7 +66,7 @@ fn json_text(value: &CellValue, kind: ValueType) -> String {
         }
         CellValue::Double(n) => json!(n).to_string(),
         CellValue::Timestamp(t) => quoted(&t.to_string()),
-        CellValue::Text(text) if kind != ValueType::Json => quoted(text),
+        CellValue::Text(text) if kind != DataType::Json => quoted(text),
         // Foreign content may be invalid JSON: then it is sent as a string.
         CellValue::Text(text) | CellValue::Json(text) => {
             match serde_json::from_str::<&RawValue>(text) {

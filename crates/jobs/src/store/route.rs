@@ -219,7 +219,7 @@ pub(super) fn channels(count: usize) -> (PartSenders, PartReceivers) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use forebay_connect::keyed::{CellValue, ColumnSchema, KeyedBatch, KeyedRow, ValueType};
+    use forebay_connect::keyed::{CellValue, ColumnSchema, DataType, KeyedBatch, KeyedRow};
 
     #[test]
     fn all_workers_get_a_share_of_numbers_and_strings() {
@@ -232,7 +232,7 @@ mod tests {
                 foreign: None,
             }],
         };
-        let (number, text) = (shape(ValueType::Integer), shape(ValueType::Text));
+        let (number, text) = (shape(DataType::Integer), shape(DataType::Text));
         let worker_of = |shape: &TableSchema, value: CellValue| {
             let rows = KeyedBatch::from([KeyedRow(vec![value])]);
             worker_of(shape, rows.iter().next().unwrap(), 4)

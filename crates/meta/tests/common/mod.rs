@@ -81,11 +81,7 @@ pub(crate) fn sink_content(name: &str) -> SinkContent {
             backend: TableBackend::Sqlite,
             table: "in.c-b.t".parse().unwrap(),
             mapping: Mapping {
-                columns: vec![MappingColumn {
-                    name: "body".to_owned(),
-                    primary_key: false,
-                    kind: ColumnKind::Body,
-                }],
+                columns: vec![MappingColumn::new("body", ColumnKind::Body)],
             },
         }),
         settings: [].into(),

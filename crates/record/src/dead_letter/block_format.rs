@@ -311,11 +311,7 @@ mod tests {
     #[test]
     fn rows_round_trip_with_their_definition() {
         use forebay_model::{ColumnKind, MappingColumn};
-        let column = |name: &str| MappingColumn {
-            name: name.to_owned(),
-            primary_key: false,
-            kind: ColumnKind::Body,
-        };
+        let column = |name: &str| MappingColumn::new(name, ColumnKind::Body);
         let mapping = Mapping {
             columns: vec![column("b"), column("a\"")],
         };

@@ -6,6 +6,7 @@ mod bodies;
 mod common;
 mod paths;
 mod rows;
+mod types;
 
 const DOCUMENT: &str = r#"{ "a": {"b": [10, {"c": "x\u00e9\n"}, null], "d e-f": 1.50 },
   "0": "zero", "big": 12345678901234567890, "e": 1e3, "s": "q\"uote", "n": null, "t": true,

@@ -9,7 +9,7 @@ use forebay_model::{ColumnKind, Mapping, MappingColumn, PathColumn, TemplateColu
 use forebay_record::jsonnet::{check_all, with_engine};
 use forebay_record::{
     CompiledMapping, RecordContext, RecordError, RequestHeaders, RequestInfo, RowLimits,
-    TemplateError,
+    TemplateError, TemplateProgram,
 };
 
 pub(crate) fn now() -> Timestamp {
@@ -47,11 +47,7 @@ pub(crate) fn json(body: &str) -> RecordContext {
 }
 
 pub(crate) fn column(name: &str, kind: ColumnKind) -> MappingColumn {
-    MappingColumn {
-        name: name.to_owned(),
-        primary_key: false,
-        kind,
-    }
+    MappingColumn::new(name, kind)
 }
 
 pub(crate) fn path(path: &str, default: Option<&str>, raw_string: bool) -> ColumnKind {
@@ -84,18 +80,27 @@ pub(crate) fn compiled(kinds: impl IntoIterator<Item = ColumnKind>) -> CompiledM
 
 pub(crate) const NO_TEMPLATES: &[Result<Vec<u8>, TemplateError>] = &[];
 
-/// The cell of a mapping with one column.
-pub(crate) fn cell(kind: ColumnKind, record: &RecordContext) -> Result<String, RecordError> {
-    let mapping = compiled([kind]);
-    let mut results = Vec::new();
-    for template in mapping.templates() {
-        results.push(with_engine(|engine| {
+/// Results of the templates of a mapping.
+pub(crate) fn evaluated(
+    mapping: &CompiledMapping,
+    record: &RecordContext,
+) -> Vec<Result<Vec<u8>, TemplateError>> {
+    let templates = mapping.templates().iter();
+    let result = |template: &Arc<TemplateProgram>| {
+        with_engine(|engine| {
             let program = engine
                 .compile(template.source(), template.raw_string())
                 .unwrap();
             engine.evaluate(&program, record)
-        }));
-    }
+        })
+    };
+    templates.map(result).collect()
+}
+
+/// The cell of a mapping with one column.
+pub(crate) fn cell(kind: ColumnKind, record: &RecordContext) -> Result<String, RecordError> {
+    let mapping = compiled([kind]);
+    let results = evaluated(&mapping, record);
     let mut cells = mapping.render_cells(record, &results, &mut || 7)?;
     Ok(String::from_utf8_lossy(&cells.remove(0)).into_owned())
 }

@@ -13,7 +13,7 @@ use scylla::value::{CqlTimestamp, CqlValue};
 
 use super::literal;
 use crate::keyed::value::widened;
-use crate::keyed::{CellValue, ValueRef, ValueType};
+use crate::keyed::{CellValue, DataType, ValueRef};
 
 /// A value to write to a column.
 #[derive(Debug)]
@@ -116,10 +116,10 @@ fn name(typ: &ColumnType<'_>) -> String {
     }
 }
 
-pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> CellValue {
+pub(super) fn from_cql(value: Option<CqlValue>, kind: DataType) -> CellValue {
     match value {
         None => CellValue::Null,
-        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == ValueType::Json => {
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == DataType::Json => {
             CellValue::Json(text)
         }
         Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => CellValue::Text(text),

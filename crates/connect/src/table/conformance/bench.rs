@@ -1,9 +1,10 @@
 //! A backend under test, and the operations of all cases.
 
 use async_trait::async_trait;
-use forebay_model::{ColumnKind, Mapping, MappingColumn, TableId};
+use forebay_model::{ColumnKind, DataType, Mapping, MappingColumn, TableId};
 use futures::stream::{self, StreamExt};
 
+use crate::keyed::CellValue;
 use crate::table::{Import, ImportSummary, RowBatch, RowError, RowStream, Table, TableError};
 
 /// A backend under test.
@@ -17,6 +18,14 @@ pub trait Bench: Send + Sync {
     async fn execute(&self, sql: &str);
     /// The first column of a query as text; null is `None`.
     async fn column(&self, sql: &str) -> Vec<Option<String>>;
+    /// The values of a typed column in the order of another, as a client of the backend reads them.
+    async fn values(
+        &self,
+        table: &TableId,
+        column: &str,
+        order: &str,
+        data_type: DataType,
+    ) -> Vec<CellValue>;
     /// Statements that create the schema of a table that a test creates by SQL.
     fn before_create(&self, table: &TableId) -> String;
 }
@@ -24,9 +33,8 @@ pub trait Bench: Send + Sync {
 /// A mapping with these columns; a trailing `*` adds a column to the primary key.
 pub fn mapping(names: &[&str]) -> Mapping {
     let column = |name: &&str| MappingColumn {
-        name: name.trim_end_matches('*').to_owned(),
         primary_key: name.ends_with('*'),
-        kind: ColumnKind::Body,
+        ..MappingColumn::new(name.trim_end_matches('*'), ColumnKind::Body)
     };
     Mapping {
         columns: names.iter().map(column).collect(),

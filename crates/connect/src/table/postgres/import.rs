@@ -7,9 +7,10 @@ use forebay_model::failpoint::{self, FailPoint};
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
-use crate::table::mapping_fit::{self, MappingFit, quote, quoted};
+use crate::table::mapping_fit::{self, CellForm, MappingFit, quote, quoted};
 use crate::table::postgres::connect::{DURABLE, PostgresConnection};
 use crate::table::postgres::copy::CopyEncoder;
+use crate::table::postgres::keyed::declared;
 use crate::table::postgres::ledger;
 use crate::table::postgres::schema::{self, qualified};
 use crate::table::{Import, ImportSummary, RowStream, TableError};
@@ -76,7 +77,7 @@ async fn insert(
         import,
         rows,
         &target,
-        CopyEncoder::new(false),
+        CopyEncoder::new(false, fit.forms.clone()),
         action,
     )
     .await
@@ -91,10 +92,9 @@ async fn upsert(
     rows: RowStream<'_>,
     action: &str,
 ) -> Result<ImportSummary, TableError> {
-    let columns: Vec<String> = fit
-        .names
-        .iter()
-        .map(|name| format!("{} text", quote(name)))
+    let columns = fit.names.iter().zip(&fit.forms);
+    let columns: Vec<String> = columns
+        .map(|(name, form)| format!("{} {}", quote(name), staged_type(*form)))
         .collect();
     let position = position_name(fit);
     let create = format!(
@@ -112,7 +112,7 @@ async fn upsert(
         import,
         rows,
         &target,
-        CopyEncoder::new(true),
+        CopyEncoder::new(true, fit.forms.clone()),
         action,
     )
     .await?;
@@ -130,6 +130,14 @@ async fn upsert(
         .step(action, connection.import_timeout, run)
         .await?;
     Ok(summary)
+}
+
+fn staged_type(form: CellForm) -> &'static str {
+    match form {
+        CellForm::Text | CellForm::Canonical => "text",
+        CellForm::Numeric => "numeric",
+        CellForm::Typed(data_type) => declared(data_type),
+    }
 }
 
 /// A name for the position that no column has.
@@ -157,7 +165,10 @@ async fn copy(
         let batch = batch?;
         mapping_fit::check_batch(&import.table, &import.mapping, &batch)?;
         let mut cells = batch.cells();
-        while let Some(message) = encoder.encode(&mut cells, &batch) {
+        while let Some(message) = encoder
+            .encode(&mut cells)
+            .map_err(|cell| cell.error(&import.table, &import.mapping))?
+        {
             send(connection, sink.as_mut(), message, action).await?;
         }
     }

@@ -20,14 +20,14 @@ use super::pool::ConnectionPool;
 use super::volatile::{VOLATILE, check_volatile};
 use crate::keyed::value::widened;
 use crate::keyed::{
-    CellValue, ColumnSchema, KeyedBatch, KeyedRow, KeyedTable, PreparedTable, TableSchema,
-    ValueRef, ValueType,
+    CellValue, ColumnSchema, DataType, KeyedBatch, KeyedRow, KeyedTable, PreparedTable,
+    TableSchema, ValueRef,
 };
 use crate::table::TableError;
 use crate::table::mapping_fit::{quote, quoted};
 
 /// Microseconds from the Unix epoch to PostgreSQL's epoch, 2000-01-01.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 #[derive(Debug)]
 pub struct PostgresKeyed {
@@ -228,7 +228,7 @@ async fn describe(
         let kind = kind_of(&declared);
         ColumnSchema {
             name,
-            kind: kind.unwrap_or(ValueType::Text),
+            kind: kind.unwrap_or(DataType::Text),
             is_key,
             foreign: kind.is_none().then_some(declared),
         }
@@ -257,49 +257,49 @@ fn whole(declared: &str) -> &str {
     }
 }
 
-fn kind_of(declared: &str) -> Option<ValueType> {
+fn kind_of(declared: &str) -> Option<DataType> {
     match declared {
-        "text" | "character varying" => Some(ValueType::Text),
-        "bigint" | "integer" | "smallint" => Some(ValueType::Integer),
-        "double precision" | "real" => Some(ValueType::Double),
-        "boolean" => Some(ValueType::Boolean),
-        "timestamp with time zone" | "timestamp without time zone" => Some(ValueType::Timestamp),
-        "json" | "jsonb" => Some(ValueType::Json),
+        "text" | "character varying" => Some(DataType::Text),
+        "bigint" | "integer" | "smallint" => Some(DataType::Integer),
+        "double precision" | "real" => Some(DataType::Double),
+        "boolean" => Some(DataType::Boolean),
+        "timestamp with time zone" | "timestamp without time zone" => Some(DataType::Timestamp),
+        "json" | "jsonb" => Some(DataType::Json),
         _ => None,
     }
 }
 
-fn declared(kind: ValueType) -> &'static str {
+pub(super) fn declared(kind: DataType) -> &'static str {
     match kind {
-        ValueType::Text => "text",
-        ValueType::Integer => "bigint",
-        ValueType::Double => "double precision",
-        ValueType::Boolean => "boolean",
-        ValueType::Timestamp => "timestamptz",
+        DataType::Text => "text",
+        DataType::Integer => "bigint",
+        DataType::Double => "double precision",
+        DataType::Boolean => "boolean",
+        DataType::Timestamp => "timestamptz",
         // Stores the text as written; jsonb would change the order of keys.
-        ValueType::Json => "json",
+        DataType::Json => "json",
     }
 }
 
-fn scalar_type(kind: ValueType) -> Type {
+fn scalar_type(kind: DataType) -> Type {
     match kind {
-        ValueType::Text => Type::TEXT,
-        ValueType::Integer => Type::INT8,
-        ValueType::Double => Type::FLOAT8,
-        ValueType::Boolean => Type::BOOL,
-        ValueType::Timestamp => Type::TIMESTAMPTZ,
-        ValueType::Json => Type::JSON,
+        DataType::Text => Type::TEXT,
+        DataType::Integer => Type::INT8,
+        DataType::Double => Type::FLOAT8,
+        DataType::Boolean => Type::BOOL,
+        DataType::Timestamp => Type::TIMESTAMPTZ,
+        DataType::Json => Type::JSON,
     }
 }
 
-fn array_type(kind: ValueType) -> Type {
+fn array_type(kind: DataType) -> Type {
     match kind {
-        ValueType::Text => Type::TEXT_ARRAY,
-        ValueType::Integer => Type::INT8_ARRAY,
-        ValueType::Double => Type::FLOAT8_ARRAY,
-        ValueType::Boolean => Type::BOOL_ARRAY,
-        ValueType::Timestamp => Type::TIMESTAMPTZ_ARRAY,
-        ValueType::Json => Type::JSON_ARRAY,
+        DataType::Text => Type::TEXT_ARRAY,
+        DataType::Integer => Type::INT8_ARRAY,
+        DataType::Double => Type::FLOAT8_ARRAY,
+        DataType::Boolean => Type::BOOL_ARRAY,
+        DataType::Timestamp => Type::TIMESTAMPTZ_ARRAY,
+        DataType::Json => Type::JSON_ARRAY,
     }
 }
 

@@ -131,6 +131,7 @@ fn is_read(sql: &str) -> bool {
 fn cells<'r>(row: &'r SimpleQueryRow, types: &[Type]) -> Vec<QueryCell<'r>> {
     let cell = |(i, of): (usize, &Type)| match row.get(i) {
         None => QueryCell::Null,
+        Some(text) if *of == Type::BOOL => QueryCell::Bool(text == "t"),
         Some(text) if matches!(*of, Type::INT2 | Type::INT4 | Type::INT8 | Type::OID) => {
             text.parse().map_or(QueryCell::Text(text), QueryCell::Int)
         }

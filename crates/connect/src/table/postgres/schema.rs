@@ -1,13 +1,14 @@
 //! Schemas, tables and their columns.
 
-use forebay_model::{Mapping, TableId};
+use forebay_model::{DataType, Mapping, TableId};
 
-use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
+use crate::table::mapping_fit::{self, ColumnStorage, ExistingColumn, MappingFit, quote, quoted};
 use crate::table::postgres::connect::PostgresConnection;
 use crate::table::postgres::ledger;
 use crate::table::{InspectionFinding, TableError};
 
 use super::connect::text;
+use super::keyed::declared;
 use super::volatile::{VOLATILE, check_volatile};
 
 /// PostgreSQL silently truncates longer names.
@@ -63,12 +64,14 @@ pub(super) async fn prepare(
             tracing::info!(%table, columns = mapping.columns.len(), "creating table");
         }
         Some(fit) => {
-            for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
+            let missing = fit.missing.iter();
+            for column in missing.filter_map(|&i| mapping.columns.get(i)) {
+                let (name, data_type) = (&column.name, declared(column.data_type));
                 tracing::info!(%table, column = name, "adding column");
-                let column = quote(name);
                 statements.push_str(&format!(
-                    "ALTER TABLE {} ADD COLUMN {column} text;",
-                    qualified(table)
+                    "ALTER TABLE {} ADD COLUMN {} {data_type};",
+                    qualified(table),
+                    quote(name)
                 ));
             }
         }
@@ -130,16 +133,18 @@ pub(super) async fn columns(
     let sql = format!(
         "SELECT c.relkind::text, a.attname::text,
             pg_catalog.format_type(a.atttypid, a.atttypmod),
-            a.atttypid = 'pg_catalog.text'::regtype
-                OR (a.atttypid = 'pg_catalog.varchar'::regtype AND a.atttypmod = -1),
+            t.typname::text,
             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
             a.attgenerated <> '' OR a.attidentity = 'a',
             coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
-            {VOLATILE}
+            {VOLATILE}, coalesce(a.attnotnull, false)
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_attribute a
             ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_catalog.pg_type t
+            ON t.oid = a.atttypid AND t.typnamespace = 'pg_catalog'::regnamespace
+                AND a.atttypmod = -1
         LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
         WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum"
     );
@@ -164,7 +169,11 @@ pub(super) async fn columns(
             Some(ExistingColumn {
                 name: row.get::<_, Option<String>>(1)?,
                 type_name: row.get(2),
-                holds_text: row.get(3),
+                storage: row
+                    .get::<_, Option<&str>>(3)
+                    .map(storage)
+                    .unwrap_or_default(),
+                is_not_null: row.get(8),
                 is_required: row.get(4),
                 is_generated: row.get(5),
                 in_key: row.get(6),
@@ -172,6 +181,21 @@ pub(super) async fn columns(
         })
         .collect();
     Ok(Some(Ok(columns)))
+}
+
+/// Values that a column of one of the server's types, without a length, stores unchanged.
+fn storage(type_name: &str) -> ColumnStorage {
+    match type_name {
+        "text" | "varchar" => ColumnStorage::Text,
+        "int8" => ColumnStorage::Typed(DataType::Integer),
+        "float8" => ColumnStorage::Typed(DataType::Double),
+        "bool" => ColumnStorage::Typed(DataType::Boolean),
+        "timestamptz" => ColumnStorage::Typed(DataType::Timestamp),
+        // `jsonb` rejects `\u0000`, and changes the order of keys.
+        "json" => ColumnStorage::Typed(DataType::Json),
+        "numeric" => ColumnStorage::Numeric,
+        _ => ColumnStorage::Foreign,
+    }
 }
 
 /// Looks the schema up first, as it may exist without the permission to create any.
@@ -199,7 +223,7 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
     let mut parts: Vec<String> = mapping
         .columns
         .iter()
-        .map(|c| format!("{} text", quote(&c.name)))
+        .map(|c| format!("{} {}", quote(&c.name), declared(c.data_type)))
         .collect();
     let key = quoted(mapping.primary_key());
     if !key.is_empty() {

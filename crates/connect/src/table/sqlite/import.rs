@@ -1,10 +1,13 @@
 //! Import of a file: rows and ledger entry in one transaction.
 
 use forebay_model::failpoint::{self, FailPoint};
+use forebay_model::{DataType, TypedValue};
 use rusqlite::{Statement, Transaction, TransactionBehavior};
 use tokio::sync::mpsc;
 
-use crate::table::mapping_fit::{self, MappingFit, quote, quoted};
+use crate::keyed::ValueRef;
+use crate::keyed::sqlite::bind;
+use crate::table::mapping_fit::{self, CellForm, DamagedCell, MappingFit, quote, quoted};
 use crate::table::sqlite::handle::DatabaseHandle;
 use crate::table::sqlite::{error, ledger, schema};
 use crate::table::text::clean;
@@ -47,7 +50,12 @@ pub(super) fn run(
         match rows.blocking_recv() {
             Some(RowMessage::Batch(batch)) => {
                 mapping_fit::check_batch(&import.table, &import.mapping, &batch)?;
-                insert_batch(&mut insert, &batch, &mut summary).map_err(failed())?;
+                insert_batch(&mut insert, &batch, &fit.forms, &mut summary).map_err(
+                    |e| match e {
+                        InsertError::Sqlite(e) => failed()(e),
+                        InsertError::Damaged(cell) => cell.error(&import.table, &import.mapping),
+                    },
+                )?;
             }
             Some(RowMessage::End) => break,
             None => {
@@ -96,24 +104,50 @@ fn insert_sql(import: &Import, fit: &MappingFit) -> String {
     )
 }
 
+/// Error of inserting rows.
+enum InsertError {
+    Sqlite(rusqlite::Error),
+    Damaged(DamagedCell),
+}
+
+impl From<rusqlite::Error> for InsertError {
+    fn from(e: rusqlite::Error) -> Self {
+        Self::Sqlite(e)
+    }
+}
+
 fn insert_batch(
     insert: &mut Statement<'_>,
     batch: &RowBatch,
+    forms: &[CellForm],
     summary: &mut ImportSummary,
-) -> rusqlite::Result<()> {
-    let mut column = 0;
-    for cell in batch.cells() {
-        let text = clean(cell);
-        if matches!(text, std::borrow::Cow::Owned(_)) {
-            summary.replaced_cells += 1;
+) -> Result<(), InsertError> {
+    let mut cells = batch.cells();
+    for _ in 0..batch.len() {
+        for (column, (form, cell)) in forms.iter().zip(&mut cells).enumerate() {
+            let text = clean(cell);
+            if matches!(text, std::borrow::Cow::Owned(_)) {
+                summary.replaced_cells += 1;
+            }
+            let value = match form {
+                CellForm::Text => ValueRef::Text(&text),
+                _ if text.is_empty() => ValueRef::Null,
+                CellForm::Canonical | CellForm::Typed(DataType::Text | DataType::Json) => {
+                    ValueRef::Text(&text)
+                }
+                CellForm::Typed(data_type) => typed(*data_type, column, &text)?,
+                CellForm::Numeric => typed(DataType::Integer, column, &text)?,
+            };
+            bind(insert, column + 1, value)?;
         }
-        column += 1;
-        insert.raw_bind_parameter(column, &*text)?;
-        if column == batch.columns() {
-            insert.raw_execute()?;
-            summary.rows += 1;
-            column = 0;
-        }
+        insert.raw_execute()?;
+        summary.rows += 1;
     }
     Ok(())
+}
+
+fn typed(data_type: DataType, column: usize, text: &str) -> Result<ValueRef<'static>, InsertError> {
+    let value = TypedValue::from_text(data_type, text);
+    let damaged = || InsertError::Damaged(DamagedCell::new(column, text.as_bytes()));
+    value.map(ValueRef::from).ok_or_else(damaged)
 }

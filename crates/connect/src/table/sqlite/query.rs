@@ -41,7 +41,15 @@ pub fn query(
     }
     let mut summary = QuerySummary::default();
     let names: Vec<&str> = statement.column_names().collect();
-    let columns = names.len();
+    // SQLite stores booleans as numbers. An expression has no declared type.
+    let declared = statement.columns();
+    let are_booleans: Vec<bool> = declared
+        .map(|column| {
+            column
+                .decl_type()
+                .is_some_and(|t| t.eq_ignore_ascii_case("boolean"))
+        })
+        .collect();
     if visitor.columns(&names).is_break() {
         return Ok(summary);
     }
@@ -51,7 +59,9 @@ pub fn query(
             summary.truncated = true;
             break;
         }
-        let cells: Result<Vec<_>, _> = (0..columns).map(|i| row.get_ref(i).map(cell)).collect();
+        let cells = are_booleans.iter().enumerate();
+        let cells = cells.map(|(i, is_boolean)| row.get_ref(i).map(|v| cell(v, *is_boolean)));
+        let cells: Result<Vec<_>, _> = cells.collect();
         summary.rows += 1;
         if visitor
             .row(&cells.map_err(|e| failed(path, &e))?)
@@ -97,8 +107,9 @@ fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
     name.into()
 }
 
-fn cell(value: ValueRef<'_>) -> QueryCell<'_> {
+fn cell(value: ValueRef<'_>, is_boolean: bool) -> QueryCell<'_> {
     match value {
+        ValueRef::Integer(n @ 0..=1) if is_boolean => QueryCell::Bool(n == 1),
         ValueRef::Null => QueryCell::Null,
         ValueRef::Integer(i) => QueryCell::Int(i),
         ValueRef::Real(r) => QueryCell::Real(r),

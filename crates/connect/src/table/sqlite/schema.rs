@@ -1,10 +1,11 @@
 //! Tables and their columns.
 
-use forebay_model::{Mapping, TableId};
+use forebay_model::{DataType, Mapping, TableId};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use crate::keyed::sqlite::declared;
 use crate::table::TableError;
-use crate::table::mapping_fit::{self, ExistingColumn, MappingFit, quote, quoted};
+use crate::table::mapping_fit::{self, ColumnStorage, ExistingColumn, MappingFit, quote, quoted};
 use crate::table::sqlite::error::{self, ErrorContext};
 use crate::table::sqlite::handle::DatabaseHandle;
 
@@ -37,8 +38,12 @@ pub(super) fn prepare(
         }
         Some(fit) => {
             let quoted_table = quote(&table.to_string());
-            for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
-                let add = format!("ALTER TABLE {quoted_table} ADD COLUMN {} TEXT", quote(name));
+            let missing = fit.missing.iter();
+            for column in missing.filter_map(|&i| mapping.columns.get(i)) {
+                let (name, data_type) = (&column.name, declared(column.data_type));
+                let quoted_name = quote(name);
+                let add =
+                    format!("ALTER TABLE {quoted_table} ADD COLUMN {quoted_name} {data_type}");
                 transaction.execute_batch(&add).map_err(failed())?;
                 tracing::info!(%table, column = name, "column added");
             }
@@ -78,14 +83,14 @@ pub(super) fn fit(
     mapping_fit::fit(table, mapping, &columns).map(Some)
 }
 
-/// Text columns; key columns are NOT NULL, which SQLite doesn't imply.
+/// Key columns are NOT NULL, which SQLite doesn't imply.
 fn create(table: &TableId, mapping: &Mapping) -> String {
     let mut parts: Vec<String> = mapping
         .columns
         .iter()
         .map(|c| {
             let not_null = if c.primary_key { " NOT NULL" } else { "" };
-            format!("{} TEXT{not_null}", quote(&c.name))
+            format!("{} {}{not_null}", quote(&c.name), declared(c.data_type))
         })
         .collect();
     let key = quoted(mapping.primary_key());
@@ -155,8 +160,9 @@ pub(super) fn columns(
         let is_generated = row.get::<_, i64>(5)? > 1;
         Ok(ExistingColumn {
             name: row.get(0)?,
-            holds_text: holds_text(&type_name),
+            storage: storage(&type_name),
             type_name,
+            is_not_null: not_null,
             is_required: not_null && !has_default && !is_generated,
             is_generated,
             in_key,
@@ -165,16 +171,28 @@ pub(super) fn columns(
     rows.collect()
 }
 
-/// SQLite's affinity rules: a column of another affinity would turn `007` into a number.
-fn holds_text(declared: &str) -> bool {
-    let declared = declared.to_ascii_uppercase();
-    if declared.contains("INT") {
-        return false;
+/// Values that a column of a declared type stores unchanged. Names are Forebay's own, or tell the
+/// affinity: a column of another one would turn the text `007` into a number.
+fn storage(type_name: &str) -> ColumnStorage {
+    let name = type_name.to_ascii_uppercase();
+    let own = DataType::ALL.into_iter().find(|t| declared(*t) == name);
+    if let Some(typed) = own.filter(|t| !t.is_text()) {
+        return ColumnStorage::Typed(typed);
     }
-    declared.is_empty()
-        || ["CHAR", "CLOB", "TEXT", "BLOB"]
-            .iter()
-            .any(|t| declared.contains(t))
+    let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    if has(&["BOOL"]) {
+        ColumnStorage::Foreign
+    } else if has(&["INT"]) {
+        ColumnStorage::Typed(DataType::Integer)
+    } else if name.is_empty() || has(&["CHAR", "CLOB", "TEXT", "BLOB"]) {
+        ColumnStorage::Text
+    } else if has(&["REAL", "FLOA", "DOUB"]) {
+        ColumnStorage::Typed(DataType::Double)
+    } else if has(&["NUMERIC", "DECIMAL"]) {
+        ColumnStorage::Numeric
+    } else {
+        ColumnStorage::Foreign
+    }
 }
 
 #[cfg(test)]
@@ -182,12 +200,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn affinities_that_change_text_are_detected() {
+    fn affinities_that_change_values_are_detected() {
         for text in ["TEXT", "varchar(3)", "", "blob", "Clob"] {
-            assert!(holds_text(text), "{text}");
+            assert_eq!(storage(text), ColumnStorage::Text, "{text}");
         }
-        for other in ["INTEGER", "charint", "NUMERIC", "REAL", "DATE", "ANY"] {
-            assert!(!holds_text(other), "{other}");
+        for (name, data_type) in [
+            ("INTEGER", DataType::Integer),
+            ("bigint", DataType::Integer),
+            ("charint", DataType::Integer),
+            ("REAL", DataType::Double),
+            ("double precision", DataType::Double),
+            ("boolean", DataType::Boolean),
+            ("TIMESTAMP_TEXT", DataType::Timestamp),
+            ("JSON_TEXT", DataType::Json),
+        ] {
+            assert_eq!(storage(name), ColumnStorage::Typed(data_type), "{name}");
+        }
+        for name in ["NUMERIC", "decimal(10,2)"] {
+            assert_eq!(storage(name), ColumnStorage::Numeric, "{name}");
+        }
+        for name in ["DATE", "ANY", "JSON", "JSONB", "TIMESTAMP", "BOOL_INT"] {
+            assert_eq!(storage(name), ColumnStorage::Foreign, "{name}");
         }
     }
 }

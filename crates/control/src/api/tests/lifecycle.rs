@@ -51,11 +51,7 @@ async fn fill(world: &World, table: &str) {
         .repo
         .fill_table(project, backend, &table, false, &stamp);
     filled.await.unwrap();
-    let column = forebay_model::MappingColumn {
-        name: "body".to_owned(),
-        primary_key: false,
-        kind: forebay_model::ColumnKind::Body,
-    };
+    let column = forebay_model::MappingColumn::new("body", forebay_model::ColumnKind::Body);
     let mapping = Mapping {
         columns: vec![column],
     };

@@ -26,9 +26,11 @@ fn sink(id: &str, table: &str, columns: &[&str]) -> Value {
 /// Creates a table outside of Forebay.
 async fn by_hand(world: &World, table: &str, columns: &[&str]) {
     let columns = columns.iter().map(|name| forebay_model::MappingColumn {
-        name: name.trim_end_matches('*').to_owned(),
         primary_key: name.ends_with('*'),
-        kind: forebay_model::ColumnKind::Body,
+        ..forebay_model::MappingColumn::new(
+            name.trim_end_matches('*'),
+            forebay_model::ColumnKind::Body,
+        )
     });
     let mapping = forebay_model::Mapping {
         columns: columns.collect(),

@@ -67,6 +67,8 @@ impl ToView for MappingColumn {
             template: None,
             value: None,
             primary_key: self.primary_key.then_some(true),
+            data_type: (!self.data_type.is_text()).then(|| self.data_type.into()),
+            unit: self.unit.map(Into::into),
         };
         match &self.kind {
             ColumnKind::Path(path) => {

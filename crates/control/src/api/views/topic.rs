@@ -46,11 +46,7 @@ impl ToView for MessageMapping {
 
 /// A message part: a column without a name.
 fn part_view(kind: &ColumnKind) -> MessagePartView {
-    let column = MappingColumn {
-        name: String::new(),
-        primary_key: false,
-        kind: kind.clone(),
-    };
+    let column = MappingColumn::new("", kind.clone());
     let column = column.to_view();
     MessagePartView {
         r#type: column.r#type,

@@ -77,11 +77,7 @@ pub(super) fn table_id(sink: &str) -> String {
 }
 
 fn column(name: &str, kind: ColumnKind) -> MappingColumn {
-    MappingColumn {
-        name: name.to_owned(),
-        primary_key: false,
-        kind,
-    }
+    MappingColumn::new(name, kind)
 }
 
 fn path(path: &str) -> ColumnKind {

@@ -124,9 +124,15 @@ async fn show_table(
             options.push(format!("default {}", json!(text)));
         }
         // In the syntax of the command line.
-        let is_json = column.raw_string == Some(false);
-        let json = if is_json { ",json" } else { "" };
-        let kind = format!("{}{json}", column.r#type);
+        let mut kind = column.r#type.to_string();
+        match column.data_type {
+            Some(data_type) => kind.push_str(&format!(",as={data_type}")),
+            None if column.raw_string == Some(false) => kind.push_str(",json"),
+            None => {}
+        }
+        if let Some(unit) = column.unit {
+            kind.push_str(&format!(",unit={unit}"));
+        }
         let options = options.join(", ");
         shown.row(&[&column.name, &kind, column_argument(column), &options]);
     }

@@ -101,9 +101,8 @@ fn source() -> Source {
 
 fn table() -> TableSink {
     let column = |name: &str, kind| MappingColumn {
-        name: name.to_owned(),
         primary_key: name == "id",
-        kind,
+        ..MappingColumn::new(name, kind)
     };
     let columns = vec![
         column("id", ColumnKind::Uuid),

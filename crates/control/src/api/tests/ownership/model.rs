@@ -50,11 +50,7 @@ pub(super) fn id(table: &str) -> TableId {
 }
 
 pub(super) fn table_sink(table: &str) -> TableSink {
-    let column = forebay_model::MappingColumn {
-        name: "who".to_owned(),
-        primary_key: false,
-        kind: forebay_model::ColumnKind::Body,
-    };
+    let column = forebay_model::MappingColumn::new("who", forebay_model::ColumnKind::Body);
     TableSink {
         backend: TableBackend::Sqlite,
         table: id(table),

@@ -15,11 +15,7 @@ use crate::catalog::tables::TableEntry;
 use crate::catalog::tokens::{ManagementToken, TokenOwner, TokenRole};
 
 fn column(name: &str, kind: ColumnKind) -> MappingColumn {
-    MappingColumn {
-        name: name.to_owned(),
-        primary_key: false,
-        kind,
-    }
+    MappingColumn::new(name, kind)
 }
 
 #[test]
