@@ -54,7 +54,8 @@ struct DeadLetterNameArgs {
     /// Directory of the buffer
     #[arg(long, value_name = "DIR")]
     buffer: Option<PathBuf>,
-    /// Ids of a source and its sink (without --job and --buffer), then ids of dead letters
+    /// Ids of a source and its sink, also as SOURCE/SINK (without --job and --buffer), then ids of
+    /// dead letters
     #[arg(value_name = "ID")]
     ids: Vec<String>,
 }
@@ -74,6 +75,10 @@ impl DeadLetterNameArgs {
             (Some(file), _) => QueueLocation::Job(job::JobFileArgs::new(file)),
             (_, Some(dir)) => QueueLocation::Buffer(buffer::BufferArgs::new(dir)),
             _ => {
+                // As `forebay status` shows it, or as two ids.
+                if let Some((source, sink)) = ids.first().and_then(|id| id.split_once('/')) {
+                    ids.splice(..1, [source.to_owned(), sink.to_owned()]);
+                }
                 let [source, sink, ..] = ids.as_slice() else {
                     let missing = "the ids of a source and its sink are missing";
                     return Err(CliError::usage(missing)

@@ -2,9 +2,11 @@
 
 use forebay_api::retry::RetryResponse;
 use forebay_api::sink::SinkList;
+use forebay_model::words::counted;
 use reqwest::Method;
 
 use super::common::ServerArgs;
+use super::subject::Subject;
 use crate::api_client::{ApiClient, SOURCES, block_on, encoded};
 use crate::cli_error::CliError;
 use crate::config::Environment;
@@ -17,9 +19,10 @@ use crate::terminal;
 /// provider of a topic has requested (Retry-After) is respected; paused sinks stay paused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RetryArgs {
-    /// Id of the source
-    source: String,
-    /// Id of the sink [default: all sinks of the source]
+    /// Id of the source, or of a source and its sink [without a sink: all sinks of the source]
+    #[arg(value_name = "SOURCE[/SINK]")]
+    of: Subject,
+    /// Id of the sink, if it is not in the first argument
     sink: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
@@ -31,8 +34,8 @@ pub(crate) fn run(args: RetryArgs, env: Environment) -> Result<(), CliError> {
 }
 
 async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
-    let path = format!("{SOURCES}/{}/sinks", encoded(&args.source));
-    let sinks = match &args.sink {
+    let path = format!("{SOURCES}/{}/sinks", encoded(&args.of.source));
+    let sinks = match args.of.sink.as_ref().or(args.sink.as_ref()) {
         Some(sink) => vec![sink.clone()],
         None => {
             let sinks = api.list::<SinkList>(&path).await?.into_iter();
@@ -48,12 +51,15 @@ async fn retry(api: &ApiClient, args: &RetryArgs) -> Result<(), CliError> {
         let retried: RetryResponse = api.call_without_body(Method::POST, &path).await?;
         match retried.messages {
             Some(messages) => terminal::line(format_args!(
-                "{sink}: retrying the delivery of {messages} messages"
+                "{sink}: retrying the delivery of {}",
+                counted(messages, "message")
             ))?,
             None => {
                 let (files, slices) = (retried.files, retried.slices);
                 terminal::line(format_args!(
-                    "{sink}: retrying {files} imports and {slices} uploads"
+                    "{sink}: retrying {} and {}",
+                    counted(files, "import"),
+                    counted(slices, "upload")
                 ))?;
             }
         }

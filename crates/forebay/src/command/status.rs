@@ -165,7 +165,7 @@ fn problem(sink: &SinkStatusView, now: Timestamp) -> String {
         if let Some(next) = next {
             _ = writeln!(
                 text,
-                "  next attempt: {next}; now: forebay retry {source} {id}"
+                "  next attempt: {next}; now: forebay retry {source}/{id}"
             );
         }
         if sink.state == SinkHealthName::Parked {

@@ -138,7 +138,7 @@ impl MappingColumn {
             violations.push(MappingViolation::Constant {
                 column: column(),
                 field,
-                value: crate::words::short(value).to_string(),
+                value: crate::words::short(value),
                 data_type,
                 allowed,
             });

@@ -152,11 +152,6 @@ mod tests {
         };
         let text = |text: &str| Some(text.to_owned());
         let at = |millis| Some(Timestamp::from_millis(millis));
-        let of = |change: fn(&mut DeadLetterFilter)| {
-            let mut filter = DeadLetterFilter::default();
-            change(&mut filter);
-            filter
-        };
         let all = DeadLetterFilter {
             cause: Some(facts.cause()),
             error: text("pathNotFound"),
@@ -166,52 +161,26 @@ mod tests {
             received_to: at(11),
         };
         assert!(DeadLetterFilter::default().matches(&facts) && all.matches(&facts));
-        assert!(of(|f| f.contains = Some("user.id".to_owned())).matches(&facts));
-        let other = "0000000000000000".parse().ok();
-        for (filter, name) in [
+        let by_message = DeadLetterFilter {
+            contains: text("user.id"),
+            ..DeadLetterFilter::default()
+        };
+        assert!(by_message.matches(&facts));
+        type Change = fn(&mut DeadLetterFilter);
+        let changes: [(Change, &str); 6] = [
+            (|f| f.cause = "0000000000000000".parse().ok(), "cause"),
+            (|f| f.error = Some("badRequest".to_owned()), "error"),
+            (|f| f.column = Some("use".to_owned()), "column"),
+            (|f| f.contains = Some("bob".to_owned()), "contains"),
             (
-                DeadLetterFilter {
-                    cause: other,
-                    ..all.clone()
-                },
-                "cause",
-            ),
-            (
-                DeadLetterFilter {
-                    error: text("badRequest"),
-                    ..all.clone()
-                },
-                "error",
-            ),
-            (
-                DeadLetterFilter {
-                    column: text("use"),
-                    ..all.clone()
-                },
-                "column",
-            ),
-            (
-                DeadLetterFilter {
-                    contains: text("bob"),
-                    ..all.clone()
-                },
-                "contains",
-            ),
-            (
-                DeadLetterFilter {
-                    received_from: at(11),
-                    ..all.clone()
-                },
+                |f| f.received_from = Some(Timestamp::from_millis(11)),
                 "from",
             ),
-            (
-                DeadLetterFilter {
-                    received_to: at(10),
-                    ..all.clone()
-                },
-                "to",
-            ),
-        ] {
+            (|f| f.received_to = Some(Timestamp::from_millis(10)), "to"),
+        ];
+        for (change, name) in changes {
+            let mut filter = all.clone();
+            change(&mut filter);
             assert!(!filter.matches(&facts), "{name}");
         }
     }

@@ -1,5 +1,9 @@
 //! Columns, paths and CSV against measured facts of the reference service (stream-semantics,
 //! sections 2 and 3), except for its defects.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what is only used by tests may fail as tests do"
+)]
 
 mod bodies;
 #[path = "../common/mod.rs"]
