@@ -148,8 +148,9 @@ impl SinkDeadLetters {
             let edited = found.edit(&replay.edits);
             let now = self.clock.now();
             let (slice, file) = self.repo.new_replay_slice(sink, &self.volume, now).await?;
-            let mapping = ReplayMapping::new(&file, &self.limits, replay.dry_run);
-            let rendered = self.render(&mapping, &found.dead_letters).await?;
+            let renders = (self.templates.as_deref(), &self.random);
+            let mapping = ReplayMapping::new(&file, &self.limits, renders, replay.dry_run);
+            let rendered = mapping.render(&found.dead_letters).await?;
             let RenderedDeadLetters {
                 blocks,
                 dead_letters,

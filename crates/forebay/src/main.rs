@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod api_client;
+mod api_listener;
 mod backup;
 mod banner;
 mod cli;

@@ -38,10 +38,7 @@ use tls::ListenerTls;
 
 #[cfg(feature = "otlp")]
 pub(crate) use definitions::OTLP_EXPORTS;
-pub(crate) use definitions::{
-    CONNECTIONS, CONNECTIONS_REJECTED, DEFINITIONS_APPLIED, DEFINITIONS_FAILING, LINES_DROPPED,
-    reference,
-};
+pub(crate) use definitions::{DEFINITIONS_APPLIED, DEFINITIONS_FAILING, LINES_DROPPED, reference};
 
 /// Interval of the recorder's upkeep, without which it grows while no metrics are read.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);

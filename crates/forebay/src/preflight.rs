@@ -7,10 +7,10 @@ use forebay_connect::table::postgres::PostgresTable;
 use forebay_ingest::source::http::HttpSourceServer;
 use forebay_listener::LoadedTls;
 
+use crate::api_listener;
 use crate::cli_error::CliError;
 use crate::config::{Config, Environment, NodeRole};
 use crate::data_dir::check_dir;
-use crate::roles;
 use crate::topics::ProviderRegistry;
 
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliError> {
@@ -18,15 +18,15 @@ pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), CliE
         return Err(first);
     }
     if config.has(NodeRole::Api) {
-        drop(roles::listen(config).await?);
+        drop(api_listener::listen(config).await?);
     }
     if let Some(address) = config.telemetry.metrics.listen {
-        drop(roles::listen_at(address, "telemetry.metrics.listen").await?);
+        drop(api_listener::listen_at(address, "telemetry.metrics.listen").await?);
     }
     if config.has(NodeRole::Source) {
         HttpSourceServer::probe(&config.source.http)
             .await
-            .map_err(roles::source_bind_failure)?;
+            .map_err(crate::roles::source_bind_failure)?;
     }
     Ok(())
 }

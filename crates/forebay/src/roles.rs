@@ -52,7 +52,6 @@ mod restored;
 mod tasks;
 
 use api::{ApiServices, ManagementServer};
-pub(crate) use api::{api_tls, listen, listen_at, serve};
 use context::{NodeContext, TaskExit};
 pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use tasks::bind_source;

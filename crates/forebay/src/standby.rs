@@ -11,11 +11,12 @@ use forebay_listener::Listener;
 use forebay_meta::StoreOpenError;
 use serde_json::json;
 
+use crate::api_listener::{api_tls, listen, serve};
 use crate::cli_error::CliError;
 use crate::config::{Config, NodeRole};
 use crate::data_dir;
 use crate::disk_housekeeping;
-use crate::roles::{OpenedStore, api_tls, listen, open_store, serve};
+use crate::roles::{OpenedStore, open_store};
 use crate::service_manager::ServiceManager;
 
 /// Interval of checks for free space.

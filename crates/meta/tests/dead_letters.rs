@@ -241,7 +241,7 @@ async fn resolved_ranges_and_slices_are_limited() {
             .new_replay_slice(&sink(), &volume(), now)
             .await
             .unwrap();
-        let number = 10_000 + i as u64;
+        let number = (RESOLVED_RANGES_MAX * 3 + i) as u64;
         let replay = resolution([number], DeadLetterOutcome::Replayed(slice, rows(1)));
         // Consecutive dead letters are one range.
         repo.resolve_dead_letters(&sink(), &volume(), &replay, now)

@@ -2,8 +2,6 @@
 
 use jiff::fmt::temporal::Pieces;
 
-use crate::usual_time;
-
 /// Seconds per day.
 pub const DAY_SECONDS: i64 = 86_400;
 /// Days from the 1st of March of the year 0 to 1970-01-01.
@@ -38,14 +36,8 @@ pub fn days(year: i64, month: i64, day: i64) -> i64 {
     365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - EPOCH_DAY
 }
 
-/// Parses a text like `2006-01-02T15:04:05.999999999+02:00`: the forms of RFC 3339 and ISO 8601
-/// with date, time and offset. Returns seconds since 1970 and nanoseconds. `23:59:60` in UTC is the
-/// second that follows 23:59:59, as in POSIX.
-pub fn parse(text: &str) -> Option<(i64, u32)> {
-    usual_time::parse(text).or_else(|| parse_any(text))
-}
-
-/// Parses all forms.
+/// Parses all forms of RFC 3339 and ISO 8601 with date, time and offset; slower than
+/// [`crate::usual_time::parse`], which is for all texts.
 pub(crate) fn parse_any(text: &str) -> Option<(i64, u32)> {
     let pieces = Pieces::parse(text).ok()?;
     let (date, time) = (pieces.date(), pieces.time()?);
@@ -82,6 +74,7 @@ fn has_leap_second(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usual_time::parse;
 
     #[test]
     fn dates_and_days_are_each_others_inverse() {

@@ -148,12 +148,12 @@ pub enum InvalidTime {
 }
 
 impl TimestampMicros {
-    /// Parses a text like [`calendar::parse`].
+    /// Parses a text of RFC 3339 or ISO 8601 with date, time and offset.
     ///
     /// # Errors
     /// When it is no time, or of another year; the error describes what is expected.
     pub fn parse(text: &str) -> Result<ParsedTime, InvalidTime> {
-        let (seconds, nanos) = calendar::parse(text).ok_or_else(|| {
+        let (seconds, nanos) = usual_time::parse(text).ok_or_else(|| {
             // A year with too many digits is too large, not another form.
             if text.starts_with(['+', '-']) {
                 InvalidTime::Year

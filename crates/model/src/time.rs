@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::calendar;
+use crate::{calendar, usual_time};
 
 /// A moment: milliseconds since the Unix epoch, UTC.
 ///
@@ -137,7 +137,7 @@ impl FromStr for Timestamp {
             return Ok(t);
         }
         let millis =
-            calendar::parse(text).map(|(s, nanos)| s * 1000 + i64::from(nanos / 1_000_000));
+            usual_time::parse(text).map(|(s, nanos)| s * 1000 + i64::from(nanos / 1_000_000));
         let range = Self::MIN.0..=Self::MAX.0;
         match millis.filter(|millis| range.contains(millis)) {
             Some(millis) => Ok(Self(millis)),

@@ -161,9 +161,16 @@ pub fn to_utf8(
     Ok(out)
 }
 
+/// Begins a change of the character set in ISO-2022-JP.
+const ESC: u8 = 0x1b;
+
 /// `false` if the part is invalid in that charset.
 fn part_to_utf8(part: &[u8], encoding: &'static Encoding, out: &mut Vec<u8>) -> bool {
     let Ok(plain) = percent_decoded(part) else {
+        // The text of ISO-2022-JP has escape sequences, without which `%8` and `b` would be an escape.
+        if part.contains(&ESC) {
+            return false;
+        }
         // Converts the text but not the escapes, so that the later error is in UTF-8.
         let text = charset::decode_piece(encoding, part);
         out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());

@@ -1,14 +1,13 @@
 //! Rows of replayed dead letters.
 
 use forebay_model::{BlockCompression, File, Mapping, ReplayedRow, Timestamp};
-use forebay_record::{CompiledMapping, DeadLetter, RecordContext, RowLimits};
+use forebay_record::{CompiledMapping, DeadLetter, RandomBits, RecordContext, RowLimits};
 
-use super::SinkDeadLetters;
 use super::block_builder::{BlockBuilder, write_row};
 use super::error::DeadLetterError;
 use super::reader::StoredDeadLetter;
 use forebay_ingest::pipeline::BlockToAppend;
-use forebay_ingest::template::TemplateResult;
+use forebay_ingest::template::{TemplatePool, TemplateResult};
 
 /// Maximum rows that a dry run returns.
 const ROWS_MAX: usize = 20;
@@ -18,6 +17,10 @@ pub(super) struct ReplayMapping<'f> {
     compiled: CompiledMapping,
     columns: &'f Mapping,
     compression: BlockCompression,
+    /// Evaluates templates; without it dead letters that need templates stay.
+    templates: Option<&'f TemplatePool>,
+    /// Source of the bits of UUIDs.
+    random: &'f RandomBits,
     /// Whether rows are returned.
     shows_rows: bool,
 }
@@ -33,30 +36,34 @@ pub(super) struct RenderedDeadLetters {
 
 impl<'f> ReplayMapping<'f> {
     /// The mapping of the sink's open file.
-    pub(super) fn new(file: &'f File, limits: &RowLimits, shows_rows: bool) -> Self {
+    pub(super) fn new(
+        file: &'f File,
+        limits: &RowLimits,
+        (templates, random): (Option<&'f TemplatePool>, &'f RandomBits),
+        shows_rows: bool,
+    ) -> Self {
         Self {
             compiled: CompiledMapping::compile_checked(&file.table.mapping, limits),
             columns: &file.table.mapping,
             compression: file.settings.compression(),
+            templates,
+            random,
             shows_rows,
         }
     }
-}
 
-impl SinkDeadLetters {
     pub(super) async fn render(
         &self,
-        mapping: &ReplayMapping<'_>,
         kept: &[StoredDeadLetter<DeadLetter>],
     ) -> Result<RenderedDeadLetters, DeadLetterError> {
         let of_records = kept.iter().filter(|k| k.dead_letter.row.is_none());
         let records: Vec<RecordContext> = of_records.map(|k| k.dead_letter.record()).collect();
-        let templates = mapping.compiled.templates();
-        let cells = match &self.templates {
+        let templates = self.compiled.templates();
+        let cells = match self.templates {
             Some(pool) => pool.evaluate_batch(templates, &records).await,
             None => Vec::new(),
         };
-        let mut blocks = BlockBuilder::new(mapping.compression)?;
+        let mut blocks = BlockBuilder::new(self.compression)?;
         let (mut dead_letters, mut rejected, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut records = records.iter().zip(0..);
         for kept in kept {
@@ -67,14 +74,13 @@ impl SinkDeadLetters {
             let cells = record.and_then(|(_, i): (_, usize)| cells.get(i));
             let cells = cells.map(Vec::as_slice).unwrap_or_default();
             let record = record.map(|(record, _)| record);
-            let rendered =
-                self.render_one(mapping, &kept.dead_letter, record, cells, &mut blocks.rows);
+            let rendered = self.render_one(&kept.dead_letter, record, cells, &mut blocks.rows);
             match rendered {
                 Ok(received) => {
-                    if mapping.shows_rows && rows.len() < ROWS_MAX {
+                    if self.shows_rows && rows.len() < ROWS_MAX {
                         rows.push(ReplayedRow {
                             id: kept.number,
-                            cells: self.cells(mapping, &kept.dead_letter, record, cells),
+                            cells: self.cells(&kept.dead_letter, record, cells),
                         });
                     }
                     dead_letters.push(kept.number);
@@ -94,17 +100,16 @@ impl SinkDeadLetters {
     /// Appends the row of a dead letter; returns when its record was received.
     fn render_one(
         &self,
-        mapping: &ReplayMapping<'_>,
         dead_letter: &DeadLetter,
         record: Option<&RecordContext>,
         cells: &[TemplateResult],
         out: &mut Vec<u8>,
     ) -> Result<Timestamp, String> {
         match (&dead_letter.row, record) {
-            (Some(row), _) => write_row(row, mapping.columns, out)?,
+            (Some(row), _) => write_row(row, self.columns, out)?,
             (None, Some(record)) => {
                 let mut random = || (self.random)();
-                let rendered = mapping.compiled.render(record, cells, &mut random, out);
+                let rendered = self.compiled.render(record, cells, &mut random, out);
                 rendered.map_err(|e| e.to_string())?;
             }
             (None, None) => return Err("its record is missing".to_owned()),
@@ -115,7 +120,6 @@ impl SinkDeadLetters {
     /// The cells of a row, by the names of their columns.
     fn cells(
         &self,
-        mapping: &ReplayMapping<'_>,
         dead_letter: &DeadLetter,
         record: Option<&RecordContext>,
         templates: &[TemplateResult],
@@ -124,15 +128,13 @@ impl SinkDeadLetters {
             (Some(row), _) => row.cells.iter().map(|c| c.to_vec()).collect(),
             (None, Some(record)) => {
                 let mut random = || (self.random)();
-                let cells = mapping
-                    .compiled
-                    .render_cells(record, templates, &mut random);
+                let cells = self.compiled.render_cells(record, templates, &mut random);
                 // It was rendered a moment ago.
                 cells.unwrap_or_default()
             }
             (None, None) => Vec::new(),
         };
-        let names = mapping.compiled.column_names().map(str::to_owned);
+        let names = self.compiled.column_names().map(str::to_owned);
         names.zip(cells).collect()
     }
 }

@@ -14,9 +14,9 @@ use forebay_model::{MetricDefinition, MetricFamily, Timestamp};
 use http::header;
 
 use super::process;
+use crate::api_listener::{listen_at, serve};
 use crate::cli_error::CliError;
 use crate::config::Config;
-use crate::roles::{listen_at, serve};
 
 const JOB: &[&str] = &["job"];
 const PARTITION: &[&str] = &["partition"];

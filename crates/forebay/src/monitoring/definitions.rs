@@ -5,12 +5,10 @@ use std::fmt::Write as _;
 use forebay_model::{MetricDefinition, MetricKind};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 
+use crate::api_listener::{CONNECTIONS, CONNECTIONS_REJECTED};
+
 use super::{command, process, sinks, templates, tls, volume};
 
-/// Open connections of a listener other than the source's.
-pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
-/// Connections of such a listener rejected because there were too many.
-pub(crate) const CONNECTIONS_REJECTED: &str = "forebay_listener_connections_rejected_total";
 /// Counted by the queue of log lines.
 pub(crate) const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 /// Counted by the export by OTLP.

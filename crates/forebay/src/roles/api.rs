@@ -13,22 +13,21 @@ use forebay_delivery::dead_letter::SinkDeadLetters;
 use forebay_delivery::import::TableRegistry;
 use forebay_ingest::dispatch::Dispatcher;
 use forebay_ingest::pipeline::Appender;
-use forebay_listener::{
-    Listener, ListenerMetrics, ListenerOptions, LoadedTls, ReloadableTls, RouterService,
-};
+use forebay_listener::{Listener, ReloadableTls};
 use forebay_model::TableBackend;
 use forebay_record::RowLimits;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::{NodeContext, TaskExit};
+use crate::api_listener::{api_tls, listen, listen_at, serve};
 use crate::backup::{BackupService, BackupSource};
 use crate::cli_error::CliError;
 use crate::config::profile::Profile;
 use crate::config::{Config, NodeRole};
 use crate::dead_letters::NodeDeadLetters;
 use crate::mapper::RecordMapper;
-use crate::monitoring::{CONNECTIONS, CONNECTIONS_REJECTED, ProcessMetrics};
+use crate::monitoring::ProcessMetrics;
 use crate::node_status::NodeStatus;
 use crate::path_uses::NodePathUses;
 use crate::random;
@@ -198,51 +197,4 @@ impl ManagementServer {
         let listener = serve(name, socket, self.tls.clone(), router, config);
         self.listeners.push(listener);
     }
-}
-
-/// Serves routes on a listener with the limits of the API.
-pub(crate) fn serve(
-    name: &'static str,
-    socket: TcpListener,
-    tls: Option<Arc<ReloadableTls>>,
-    router: Router,
-    config: &Config,
-) -> Listener {
-    let limits = config.api.limits();
-    let options = ListenerOptions {
-        limits,
-        tls,
-        exempt: None,
-        has_date: true,
-        metrics: ListenerMetrics {
-            connections: metrics::gauge!(CONNECTIONS, "listener" => name),
-            rejected: metrics::counter!(CONNECTIONS_REJECTED, "listener" => name),
-        },
-    };
-    let service = RouterService::new(router, "stream.api.", &limits);
-    Listener::start(socket, options, service)
-}
-
-/// Binds the API listener.
-pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), CliError> {
-    listen_at(config.api.listen, "--api-listen or api.listen").await
-}
-
-/// Binds a listener. The hint names the setting.
-pub(crate) async fn listen_at(
-    address: SocketAddr,
-    hint: &'static str,
-) -> Result<(TcpListener, SocketAddr), CliError> {
-    let bound = forebay_listener::bind(address).await;
-    bound.map_err(|e| CliError::new(e).hint(format_args!("choose another address with {hint}")))
-}
-
-/// Loads the certificate of the API and metrics listeners, if there is one.
-pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<ReloadableTls>>, CliError> {
-    let Some((key, named)) = config.all_tls().find(|(key, _)| *key == "api.tls") else {
-        return Ok(None);
-    };
-    let loaded = LoadedTls::read(named);
-    let loaded = loaded.map_err(|e| CliError::new(format_args!("{key}: {e}")))?;
-    Ok(Some(ReloadableTls::new(loaded)))
 }

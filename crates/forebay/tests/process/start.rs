@@ -40,7 +40,7 @@ fn the_first_start_creates_a_private_token_and_does_not_log_it() {
         0o600
     );
     let token = std::fs::read_to_string(&file).unwrap();
-    let log = server.log();
+    let log = server.logged("INFO", "created a token for the management API");
     assert!(
         log.contains(file.to_str().unwrap()) && !log.contains(token.trim()),
         "{log}"

@@ -33,9 +33,9 @@ fn definitions(table: &str, action: &str) -> String {
     format!(
         "sources:
   - name: Shop
-    settings: {{ local.mapping.rejected.action: {action} }}
     sinks:
       - table: {table}
+        settings: {{ local.mapping.rejected.action: {action} }}
         columns:
           - {{ name: id, from: path, path: id, as: integer, key: true }}
           - {{ name: price, from: path, path: price, as: double }}

@@ -214,7 +214,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
     let path = server.path("events");
     assert!((0..5).all(|n| post(&server, &path, n)));
     drained(&server, "orders");
-    server.ok(&["source", "pause", "events", "orders", "--reason", "moving"]);
+    server.ok(&["source", "pause", "events/orders", "--reason", "moving"]);
     assert!((5..20).all(|n| post(&server, &path, n)));
     drained(&server, "hooks");
     let shown = server.ok(&["source", "show", "events"]);
@@ -226,7 +226,7 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
     assert_eq!(paused["provider"]["state"], "paused", "{paused}");
     assert_eq!(paused["lag"]["records"], 15, "{paused}");
     assert_eq!(kafka::read_all(&brokers, &topic).len(), 5);
-    server.ok(&["source", "resume", "events", "orders"]);
+    server.ok(&["source", "resume", "events/orders"]);
     let delivered = drained(&server, "orders");
     assert_eq!(delivered["delivered"], 20, "{delivered}");
     let messages = kafka::read_all(&brokers, &topic);

@@ -29,7 +29,7 @@ fn a_retry_ends_the_backoff_of_a_topic() {
     assert_eq!(said, "hooks: retrying the delivery of 2 messages\n");
     // Without the retry this would last an hour.
     assert_eq!(drained(&server, "hooks")["delivered"], 2);
-    server.ok(&["source", "pause", "events", "hooks"]);
+    server.ok(&["source", "pause", "events/hooks"]);
     let paused = run(&mut server.command(&["retry", "events", "hooks"]));
     assert_eq!(paused.code, Some(1), "{paused:?}");
     assert!(

@@ -104,7 +104,8 @@ fn audit_entries_keep_their_form() {
     event.action = AuditAction::Reject;
     golden("change_request.v1.json", &event);
     let names = "create update delete undelete purge disable enable pause resume clearStatistics \
-                 retry rejectFile rotate transfer share unshare reject tap";
+                 retry rejectFile rotate transfer share unshare reject tap \
+                 replayDeadLetters dropDeadLetters";
     let actions: Vec<_> = names
         .split_whitespace()
         .map(|name| AuditAction::from_name(name).unwrap())
