@@ -232,6 +232,12 @@ fn invalid_text_in_a_charset_is_rejected() {
             "the body is not valid Shift_JIS at byte 4",
         ),
         (
+            // Without its escape sequence the text would have the percent-escape `%8b`.
+            "application/x-www-form-urlencoded; charset=iso-2022-jp",
+            b"a=1&b=%8\x1b(Bb",
+            "the body is not valid ISO-2022-JP at byte 4",
+        ),
+        (
             "text/plain; charset=latin1",
             &[0xE9; 600],
             "larger than 1000 bytes as UTF-8",

@@ -57,7 +57,8 @@ async fn the_dashboard_is_small() {
     for (path, _) in PARTS {
         total += world.send(bare(Method::GET, path)).await.text.len();
     }
-    assert!(total < 100_000, "{total} bytes");
+    // About 30 KB compressed.
+    assert!(total < 120_000, "{total} bytes");
 }
 
 #[tokio::test]
