@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -358,11 +359,22 @@ impl LogInner {
         shared.work.notify_all();
         shared.space.notify_all();
         shared.segment_pool.stop();
+        let this = std::thread::current().id();
+        let mut by_writer = false;
         for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A waker that the writer calls may hold the last handle; the writer can't wait for itself.
+            if thread.thread().id() == this {
+                by_writer = true;
+                continue;
+            }
             // A panic of the writer is latched already.
             drop(thread.join());
         }
-        shared.finish();
+        if by_writer {
+            shared.is_orphaned.store(true, Ordering::Relaxed);
+        } else {
+            shared.finish();
+        }
     }
 }
 
@@ -374,7 +386,7 @@ impl Drop for LogInner {
 
 impl SharedVolume {
     /// Commits queued operations, seals the open segment, releases the lock.
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         while self.step() {}
         let waiting = self.queue.lock().take().1;
         waiting.fail(CommitError::Shutdown);

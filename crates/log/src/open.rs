@@ -85,6 +85,7 @@ pub(crate) fn open(
         commits: AtomicU64::new(0),
         writer: Mutex::new(LogWriter::new(last_segment)),
         reclaim: AtomicBool::new(true),
+        is_orphaned: AtomicBool::new(false),
         lock: Mutex::new(Some(guard)),
     };
     Ok((shared, report))

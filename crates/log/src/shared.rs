@@ -36,6 +36,8 @@ pub(crate) struct SharedVolume {
     pub(crate) writer: Mutex<LogWriter>,
     /// Set when a segment may be dead, so that other commits need not look.
     pub(crate) reclaim: AtomicBool,
+    /// Set when the last handle was dropped on the writer's thread, which then shuts down by itself.
+    pub(crate) is_orphaned: AtomicBool,
     /// Held until shutdown.
     pub(crate) lock: Mutex<Option<LockGuard>>,
 }

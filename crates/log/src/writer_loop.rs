@@ -1,5 +1,6 @@
 //! The loop of the writer's thread: waits for operations, commits them and reports the outcome.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::commit::{CommitGroup, WriterDriver};
@@ -18,6 +19,9 @@ impl SharedVolume {
                 "an internal error",
                 "the writer panicked; please report this",
             );
+        }
+        if self.is_orphaned.load(Ordering::Relaxed) {
+            self.finish();
         }
     }
 
