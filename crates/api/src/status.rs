@@ -41,7 +41,7 @@ pub struct DefinitionsStatusView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     pub applied_at: Option<Timestamp>,
-    /// Why the files are not applied; the former definitions remain in force.
+    /// Error for which the files are not applied; the former definitions remain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,

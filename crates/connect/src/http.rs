@@ -103,7 +103,7 @@ impl HttpClient {
     /// Checks that requests to an address can be sent: `https` needs CA certificates.
     ///
     /// # Errors
-    /// What is missing, for users.
+    /// The reason for which `https` is not possible, for users.
     pub fn prepare(&self, url: &Url) -> Result<(), String> {
         self.client(url).map(drop)
     }

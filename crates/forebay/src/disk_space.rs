@@ -11,7 +11,7 @@ pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DiskSpace {
     pub(crate) size: u64,
-    /// What an unprivileged process can use.
+    /// Bytes that an unprivileged process can use.
     pub(crate) free: u64,
 }
 

@@ -167,7 +167,7 @@ impl MappingColumn {
         }
     }
 
-    /// How values become cells.
+    /// Conversion of values to cells.
     pub fn conversion(&self) -> CellConversion {
         CellConversion {
             data_type: self.data_type,

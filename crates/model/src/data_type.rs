@@ -137,7 +137,7 @@ fn time_rule(error: &InvalidTime, unit: &Option<EpochUnit>) -> String {
     }
 }
 
-/// How values become cells of a column.
+/// Conversion of values to cells of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellConversion {
     /// Type of the column.

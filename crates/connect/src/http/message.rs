@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode, Url};
 pub struct HttpRequest {
     /// No redirect changes it.
     pub method: Method,
-    /// Its origin is the only one that receives the request.
+    /// Address; the request is sent to its origin only.
     pub url: Url,
     pub headers: HeaderMap,
     /// Held in memory, so that it can be sent again.

@@ -36,7 +36,7 @@ pub(crate) enum ColumnStorage {
     Foreign,
 }
 
-/// How the cells of a column are written.
+/// Form in which the cells of a column are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CellForm {
     /// Text of a text column.
@@ -77,7 +77,7 @@ impl ColumnStorage {
 pub(crate) struct MappingFit {
     /// Name in the table of each column of the mapping: the case may differ.
     pub(crate) names: Vec<String>,
-    /// How the cells of each column of the mapping are written.
+    /// Form of the cells of each column of the mapping.
     pub(crate) forms: Vec<CellForm>,
     /// Columns that the table lacks, as indices into the mapping.
     pub(crate) missing: Vec<usize>,
@@ -139,7 +139,7 @@ pub(crate) fn try_fit(
     (fit, findings)
 }
 
-/// Why a column can't have the cells of a mapping's column.
+/// Reason for which a column can't hold the cells of a mapping's column.
 fn mismatch(
     column: &ExistingColumn,
     wanted: &MappingColumn,

@@ -35,13 +35,13 @@ pub trait BlockContent: Sized {
     /// Decodes one dead letter per record of the block, or none if the block counts as lost.
     fn decode(block: Block) -> Result<Vec<Self>, DeadLetterError>;
 
-    /// What filters and causes know of it.
+    /// Properties that filters and causes read.
     fn facts(&self) -> DeadLetterFacts<'_>;
 
     /// Changes the record.
     ///
     /// # Errors
-    /// Why the change is not possible, for users.
+    /// The reason for which the change is not possible, for users.
     fn edit(&mut self, edit: &DeadLetterEdit) -> Result<(), String>;
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct SelectedDeadLetters<T> {
     bytes: usize,
 }
 
-/// How much a call has read.
+/// Amount that a call has read.
 #[derive(Default)]
 struct ScanProgress {
     dead_letters: usize,

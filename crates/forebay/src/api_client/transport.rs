@@ -1,4 +1,4 @@
-//! How requests reach the API: over HTTP, or in the same process.
+//! Transport of requests to the API: over HTTP, or in the same process.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest response body.
 pub(super) const RESPONSE_BYTES_MAX: usize = 256 << 20;
 
-/// How requests reach the API.
+/// Transport of requests to the API.
 #[derive(Debug)]
 pub(super) enum ApiTransport {
     Http(HttpClient),

@@ -30,7 +30,7 @@ impl FromStr for Subject {
 }
 
 impl Subject {
-    /// Its path in the API.
+    /// Path in the API.
     pub(crate) fn path(&self) -> String {
         let source = format!("{SOURCES}/{}", encoded(&self.source));
         match &self.sink {

@@ -214,7 +214,7 @@ impl SinkDefinition {
         self.topic().map_or("table", |(name, _)| name)
     }
 
-    /// Why it is no sink, with the field.
+    /// The field that keeps the definition from being a sink, and the reason.
     pub(super) fn violation(&self) -> Option<(&'static str, String)> {
         let targets = [
             self.table.is_some(),

@@ -15,7 +15,7 @@ use super::{SinkDefinition, SourceDefinition};
 use crate::api_client::{ApiClient, PARALLEL_REQUESTS, SOURCES};
 use crate::cli_error::CliError;
 
-/// How definitions are applied.
+/// Options of applying definitions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PlanOptions {
     /// Set that new sources and sinks belong to.
@@ -31,7 +31,7 @@ pub(crate) struct PlanOptions {
 pub(crate) struct ApplyPlan {
     /// In the order of the definitions: each source, then its sinks; then the deletions.
     pub(crate) steps: Vec<ApplyStep>,
-    /// What is left alone, and why.
+    /// Resources that are left alone, with reasons.
     pub(crate) notes: Vec<String>,
 }
 

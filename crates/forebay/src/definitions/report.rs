@@ -1,4 +1,4 @@
-//! What was or would be applied, as text and as JSON.
+//! Report of the changes that were or would be applied, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +35,7 @@ struct JsonChange<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     sink_id: Option<&'p str>,
     fields: &'p [FieldDifference],
-    /// Why it failed or was not tried.
+    /// Cause of a step that failed or was not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'p str>,
     /// Of a source: URL for senders.
@@ -54,7 +54,7 @@ struct ChangeCounts {
 }
 
 impl<'p> ApplyReport<'p> {
-    /// Why a step failed or was not tried.
+    /// Cause of a step that failed or was not tried.
     fn error(&self, index: usize) -> Option<&'p str> {
         match self.outcomes?.get(index)? {
             StepOutcome::Done => None,

@@ -23,7 +23,7 @@ pub(crate) enum ApplyAction {
     Create,
     Update,
     Delete,
-    /// It already matches.
+    /// The server already matches the definition.
     Keep,
 }
 

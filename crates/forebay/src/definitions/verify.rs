@@ -107,7 +107,7 @@ impl VerifyDefinition {
         request
     }
 
-    /// What a source on the server requires, without secrets.
+    /// Requirement of a source on the server, without secrets.
     fn from_view(view: Option<&SourceVerifyView>) -> Self {
         Self {
             kind: view.map_or(SourceVerifyType::None, |view| view.r#type),
@@ -120,7 +120,7 @@ impl VerifyDefinition {
         }
     }
 
-    /// What a source on the server requires, without what is the default, with references to variables
+    /// Requirement of a source on the server, without defaults, with references to variables
     /// in place of its secrets.
     pub(super) fn exported(source: &SourceView) -> Option<Self> {
         let view = source.verify.as_ref()?;

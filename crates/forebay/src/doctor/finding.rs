@@ -18,7 +18,7 @@ pub(crate) struct DoctorFinding {
     pub(crate) name: String,
     pub(crate) state: FindingState,
     pub(crate) detail: String,
-    /// What to do; only of a failed check.
+    /// Advice; only of a failed check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) advice: Option<String>,
 }

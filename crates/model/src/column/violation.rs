@@ -47,7 +47,7 @@ pub enum MappingViolation {
         column: String,
         /// Field of the column.
         field: &'static str,
-        /// Its text, shortened.
+        /// The constant or default, shortened.
         value: String,
         /// Type of the column.
         data_type: DataType,

@@ -16,7 +16,7 @@ pub struct CauseId(u64);
 #[error("\"{0}\" is not the id of a cause: expected 16 hexadecimal digits, like 3f0c9a6b1d2e4f58")]
 pub struct InvalidCauseId(String);
 
-/// What filters and causes know of a dead letter.
+/// Properties of a dead letter that filters and causes read.
 #[derive(Clone, Debug)]
 pub struct DeadLetterFacts<'d> {
     /// When the record was received.

@@ -1,4 +1,4 @@
-//! Which dead letters an operation is about, and how their records are changed before a replay.
+//! Selection of dead letters, and changes of their records before a replay.
 
 use std::collections::BTreeMap;
 

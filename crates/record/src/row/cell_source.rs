@@ -34,7 +34,7 @@ pub(super) enum CellSource {
     Static(Vec<u8>),
 }
 
-/// How a value of the body becomes a cell.
+/// Conversion of a value of the body to a cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CellForm {
     /// JSON, and a string as its text.
@@ -139,7 +139,7 @@ fn invalid_constant(text: &str, allowed: &InvalidValue) -> String {
     format!("\"{text}\" is not of the column's type, allowed is {allowed}")
 }
 
-/// Why the type of a column can't be that of a path's list.
+/// Violation of a column whose type can't hold the list that its path returns.
 pub(super) fn list_violation(column: &MappingColumn, path: &CompiledPath) -> Option<String> {
     let holds_list = matches!(column.data_type, DataType::Text | DataType::Json);
     let data_type = column.data_type;

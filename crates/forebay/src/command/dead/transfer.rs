@@ -136,7 +136,7 @@ struct EditReader<R> {
     next: Option<(DeadLetterEditRequest, usize)>,
 }
 
-/// What an import uses of an exported dead letter.
+/// Fields of an exported dead letter that an import uses.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ExportedLine {
@@ -158,7 +158,7 @@ impl From<ExportedLine> for DeadLetterEditRequest {
     }
 }
 
-/// Why a line of the file can't be used.
+/// Error of a line of the file.
 #[derive(Debug, PartialEq, Eq)]
 struct LineError {
     number: u64,
